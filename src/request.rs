@@ -1,0 +1,51 @@
+//! What is remembered of one request when it is over.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+/// One finished request, as the access log and the metrics see it.
+///
+/// `target` is raw and may hold secrets in its query: only the access log's redaction may print it.
+#[derive(Debug, Clone)]
+pub struct RequestRecord {
+    pub started: SystemTime,
+    /// The verified client address.
+    pub remote: IpAddr,
+    /// The configured host that the request was for; `None` if it was for none of them.
+    pub host: Option<std::sync::Arc<str>>,
+    /// Empty if the head could not be parsed.
+    pub method: String,
+    /// Path and query as sent; empty if the head could not be parsed.
+    pub target: String,
+    pub protocol: Protocol,
+    /// The status sent to the client; 0 if the client left before any was sent.
+    pub status: u16,
+    pub request_body_bytes: u64,
+    pub response_body_bytes: u64,
+    pub duration: Duration,
+    /// From the request's last routing decision to the head of the upstream's answer.
+    pub upstream_duration: Option<Duration>,
+    pub user_agent: Option<String>,
+    /// Why the gate itself refused or failed the request, a word from a closed set.
+    pub reason: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http10,
+    Http11,
+    Http2,
+    WebSocket,
+}
+
+impl Protocol {
+    /// As written in the access log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
