@@ -39,6 +39,24 @@ pub fn client_config(verification: &UpstreamVerification) -> Result<Arc<ClientCo
     Ok(Arc::new(config))
 }
 
+/// The same trust as certificates, for a TLS client that takes only those: empty means the system's authorities.
+///
+/// Without verification none is needed, but a client that insists on one gets one that has signed nothing.
+pub fn authorities(verification: &UpstreamVerification) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    match verification {
+        UpstreamVerification::System => Ok(Vec::new()),
+        UpstreamVerification::Authority(file) => {
+            authorities_in(file)?;
+            Ok(read_chain(file)?)
+        }
+        UpstreamVerification::Pinned(_) | UpstreamVerification::None => {
+            let nobody = rcgen::generate_simple_self_signed(Vec::new())
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            Ok(vec![nobody.cert.der().clone()])
+        }
+    }
+}
+
 fn by_authorities(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()

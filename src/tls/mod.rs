@@ -26,7 +26,7 @@ mod fixtures;
 mod tests;
 
 pub use certificate::{Certificate, CertificateError, covers};
-pub use client_config::client_config;
+pub use client_config::{authorities, client_config};
 pub use entry::{CertificateEntry, CertificateFacts, CertificateWarning, RefreshOutcome};
 pub use server_config::{install_provider, server_config};
 pub use store::{CertificateStore, Prepared};
