@@ -26,11 +26,28 @@ pub struct Connection {
     pub http2_body_bytes: AtomicU64,
     /// Counts the request body bytes of all streams that the proxy has read.
     pub body_bytes_read: AtomicU64,
+    write_stalled: AtomicBool,
 }
 
 impl Connection {
     pub fn new(peer: ClientAddr, server_name: Option<Arc<str>>, denied: Option<Denial>) -> Self {
-        Self { peer, server_name, denied, http2_body_bytes: AtomicU64::new(0), body_bytes_read: AtomicU64::new(0) }
+        Self {
+            peer,
+            server_name,
+            denied,
+            http2_body_bytes: AtomicU64::new(0),
+            body_bytes_read: AtomicU64::new(0),
+            write_stalled: AtomicBool::new(false),
+        }
+    }
+
+    /// The client has taken nothing of what it was sent for too long.
+    pub fn set_write_stalled(&self) {
+        self.write_stalled.store(true, Relaxed);
+    }
+
+    pub fn is_write_stalled(&self) -> bool {
+        self.write_stalled.load(Relaxed)
     }
 }
 

@@ -85,7 +85,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let (access_log, access_log_writer) = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
         .context("cannot open the access log (access_log.file)")?;
     let mut sockets = Sockets::bind(&config, &options).await?;
-    let builder = Builder::new(certificates.clone(), metrics.clone());
+    let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone()));
     let first = builder.first(config).await.map_err(|errors| anyhow::anyhow!(errors.join("\n")))?;
     let config = first.config.clone();
     let snapshot = Arc::new(ArcSwap::new(first));

@@ -108,6 +108,9 @@ impl Streams {
                     self.rejected += 1;
                     self.door.metrics.denied(Denial::Malformed);
                 }
+                Event::Ended if self.connection.is_write_stalled() => {
+                    return self.door.metrics.denied(Denial::WriteStall);
+                }
                 Event::Ended => return,
                 Event::Draining => self.leave(&mut h2),
                 Event::Tick => {}
