@@ -373,7 +373,7 @@ impl Control for Gate {
             };
             HostStatus {
                 name: upstream.host.to_string(),
-                upstream: format!("{scheme}://{}:{}", upstream.config.host, upstream.config.port),
+                upstream: format!("{scheme}://{}", upstream.authority()),
                 health: upstream.condition().to_string(),
                 certificate: certificate
                     .map(|fact| Certificate { not_after: fact.not_after, self_signed: fact.self_signed }),
