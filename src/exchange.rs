@@ -56,6 +56,8 @@ impl Connection {
 pub struct Progress {
     /// Body bytes of this request that the proxy has read.
     body_bytes: AtomicU64,
+    /// Those of them that the front door has read, and the proxy will see again.
+    read_ahead: AtomicU64,
     body_done: AtomicBool,
     /// HTTP/1: the proxy waits for the client's next body byte.
     awaiting_client: AtomicBool,
@@ -109,10 +111,21 @@ impl Exchange {
 }
 
 impl Progress {
+    /// The front door has read a piece of the request body, which the proxy will see again.
+    pub fn body_read_ahead(&self, connection: &Connection, bytes: usize) {
+        self.count_body(connection, bytes as u64);
+        self.read_ahead.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn count_body(&self, connection: &Connection, bytes: u64) {
+        self.body_bytes.fetch_add(bytes, Relaxed);
+        connection.body_bytes_read.fetch_add(bytes, Relaxed);
+    }
+
     /// The proxy has read a piece of the request body.
     pub fn body_read(&self, connection: &Connection, bytes: usize, end: bool) {
-        self.body_bytes.fetch_add(bytes as u64, Relaxed);
-        connection.body_bytes_read.fetch_add(bytes as u64, Relaxed);
+        let seen = self.read_ahead.swap(0, Relaxed);
+        self.count_body(connection, (bytes as u64).saturating_sub(seen));
         if end {
             self.body_done.store(true, Relaxed);
         }
