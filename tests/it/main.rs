@@ -1,0 +1,8 @@
+//! Behaviour over real sockets: one gate in this process per test, on ports of its own, in front of a fake upstream.
+//!
+//! Each test tells one story by its name. A security rule has a test for the refusal and one for the neighbour that
+//! must pass. Nothing sleeps for luck: deadlines are shortened by configuration, and what takes time is polled.
+
+mod harness;
+
+mod malformed_heads;
