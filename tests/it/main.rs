@@ -5,4 +5,11 @@
 
 mod harness;
 
+mod bodies;
+mod connections;
+mod limits;
 mod malformed_heads;
+mod names;
+mod proxy_protocol;
+mod regression;
+mod slow_clients;

@@ -121,7 +121,7 @@ async fn a_request_needs_exactly_one_host_that_is_one() {
 async fn an_absolute_target_that_agrees_with_its_host_passes() {
     pass(&[
         b"GET https://ha.test/a HTTP/1.1\r\nHost: ha.test\r\n\r\n",
-        b"GET http://HA.test:443/a HTTP/1.1\r\nHost: ha.test.\r\n\r\n",
+        b"GET http://HA.test:443/a HTTP/1.1\r\nHost: HA.test:443\r\n\r\n",
     ])
     .await;
 }
