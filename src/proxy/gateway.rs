@@ -80,9 +80,17 @@ async fn read_first_chunk(session: &mut Session) -> std::result::Result<(), Deni
         return Ok(());
     }
     session.enable_retry_buffering();
-    match session.as_downstream_mut().read_request_body().await {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Denial::Malformed),
+    loop {
+        match session.as_downstream_mut().read_request_body().await {
+            // An empty piece is half a chunk's head, which proves nothing yet.
+            Ok(Some(piece)) if piece.is_empty() => {}
+            Ok(_) => return Ok(()),
+            Err(_) => {
+                // Nobody knows where the next request would begin.
+                session.set_keepalive(None);
+                return Err(Denial::Malformed);
+            }
+        }
     }
 }
 
