@@ -7,6 +7,9 @@ mod harness;
 
 mod bodies;
 mod connections;
+mod http2_bodies;
+mod http2_floods;
+mod http2_refusals;
 mod limits;
 mod malformed_heads;
 mod names;
