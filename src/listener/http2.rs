@@ -77,6 +77,7 @@ struct Streams {
     leaving: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one is alive per connection, and it is taken apart at once")]
 enum Event {
     Accepted(HttpSession, Arc<Exchange>),
     Rejected,
