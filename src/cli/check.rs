@@ -31,7 +31,7 @@ pub(super) fn check(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Resul
         return Ok(verdict.exit());
     }
     match verdict {
-        Verdict::Accepted(config) => writeln!(out, "{}: {}", file.display(), summary(&config))?,
+        Verdict::Accepted { hosts } => writeln!(out, "{}: {}", file.display(), summary(hosts))?,
         Verdict::Wrong(error) => return Err(error.into()),
         Verdict::Unusable(problems) => return Err(Unusable(problems).into()),
     }
@@ -40,7 +40,9 @@ pub(super) fn check(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Resul
 
 /// What a start or a reload with this file would come to.
 enum Verdict {
-    Accepted(Config),
+    Accepted {
+        hosts: usize,
+    },
     /// The file itself.
     Wrong(ConfigError),
     /// What the file names: certificates, keys, authorities.
@@ -61,15 +63,16 @@ impl Verdict {
         };
         tls::install_provider();
         let builder = Builder::new(Arc::new(CertificateStore::new()), Arc::new(Metrics::new()));
-        match builder.build(config.clone(), None) {
-            Ok(_) => Self::Accepted(config),
+        let hosts = config.hosts.len();
+        match builder.build(config, None) {
+            Ok(_) => Self::Accepted { hosts },
             Err(problems) => Self::Unusable(problems),
         }
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Accepted(_) => Exit::Good,
+            Self::Accepted { .. } => Exit::Good,
             Self::Wrong(_) | Self::Unusable(_) => Exit::BadConfig,
         }
     }
@@ -77,13 +80,13 @@ impl Verdict {
     /// The same keys whether the file is right or wrong.
     fn report(&self, file: &Path) -> serde_json::Value {
         let (findings, omitted, problems) = match self {
-            Self::Accepted(_) => (&[][..], 0, &[][..]),
+            Self::Accepted { .. } => (&[][..], 0, &[][..]),
             Self::Wrong(error) => (error.findings.as_slice(), error.omitted, &[][..]),
             Self::Unusable(problems) => (&[][..], 0, problems.as_slice()),
         };
         json!({
             "file": file.display().to_string(),
-            "accepted": matches!(self, Self::Accepted(_)),
+            "accepted": matches!(self, Self::Accepted { .. }),
             "findings": findings,
             "omitted": omitted,
             "problems": problems,
@@ -91,8 +94,8 @@ impl Verdict {
     }
 }
 
-fn summary(config: &Config) -> String {
-    match config.hosts.len() {
+fn summary(hosts: usize) -> String {
+    match hosts {
         1 => "accepted, 1 host".to_owned(),
         count => format!("accepted, {count} hosts"),
     }

@@ -46,8 +46,11 @@ fn trailers(mut bytes: &[u8]) -> Result<Chunks, Denial> {
     }
 }
 
-/// One line without its CRLF, and what follows.
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Denial> {
+/// A line without its CRLF, and what follows it.
+type Line<'a> = (&'a [u8], &'a [u8]);
+
+/// The first line, if it is complete.
+fn line(bytes: &[u8]) -> Result<Option<Line<'_>>, Denial> {
     match bytes.iter().position(|b| !matches!(b, b'\t' | 0x20..=0x7e)) {
         None if bytes.len() > LINE_MAX => Err(Denial::Malformed),
         None => Ok(None),
