@@ -5,8 +5,10 @@
 
 mod harness;
 
+mod answers;
 mod bodies;
 mod connections;
+mod forwarding;
 mod http2_bodies;
 mod http2_floods;
 mod http2_refusals;
@@ -14,5 +16,6 @@ mod limits;
 mod malformed_heads;
 mod names;
 mod proxy_protocol;
+mod redirect;
 mod regression;
 mod slow_clients;

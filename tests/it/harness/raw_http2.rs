@@ -81,14 +81,15 @@ impl RawHttp2 {
         }
     }
 
-    /// What the gate has to say to the request on `stream`: a status, or an error code.
+    /// What the gate has to say to the request on `stream`: a status, or an error code, be it the
+    /// connection's.
     pub async fn verdict(&mut self, stream: u32) -> Result<u16, u32> {
         loop {
             let frame = self.frame().await.expect("an answer, not the end of the connection");
             match frame.kind {
                 HEADERS if frame.stream == stream => return Ok(status(&frame.payload)),
                 RST_STREAM if frame.stream == stream => return Err(frame.code()),
-                GOAWAY => panic!("GOAWAY {}", frame.code()),
+                GOAWAY => return Err(frame.code()),
                 _ => {}
             }
         }
