@@ -6,12 +6,15 @@
 mod harness;
 
 mod answers;
+mod away;
 mod bodies;
 mod connections;
 mod forwarding;
+mod distrust;
 mod http2_bodies;
 mod http2_floods;
 mod http2_refusals;
+mod https_upstream;
 mod limits;
 mod malformed_heads;
 mod names;
@@ -19,3 +22,4 @@ mod proxy_protocol;
 mod redirect;
 mod regression;
 mod slow_clients;
+mod websocket;
