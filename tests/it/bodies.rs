@@ -83,7 +83,8 @@ async fn expect_continue_goes_through_to_the_upstream_and_back() {
         assert!(peer.head().await.contains("100-continue"));
         peer.send("HTTP/1.1 100 Continue\r\n\r\n").await;
         assert!(client.head().await.starts_with("HTTP/1.1 100 "), "{framing}");
-        let (body, raw) = if framing.starts_with('C') { ("hello", "hello") } else { ("hello", "5\r\nhello\r\n0\r\n\r\n") };
+        let (body, raw) =
+            if framing.starts_with('C') { ("hello", "hello") } else { ("hello", "5\r\nhello\r\n0\r\n\r\n") };
         client.send(raw).await;
         let got = if framing.starts_with('C') { peer.bytes(5).await } else { peer.chunk().await };
         assert_eq!(got, body.as_bytes());

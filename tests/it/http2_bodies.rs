@@ -22,12 +22,8 @@ async fn a_body_that_ends_in_an_empty_frame_ends_once() {
     let mut upstream = RawUpstream::start().await;
     let gate = Gate::start(upstream.address).await;
     let mut raw = RawHttp2::connect(&gate).await;
-    let block = literals(&[
-        (b":method", b"POST"),
-        (b":scheme", b"https"),
-        (b":authority", b"ha.test"),
-        (b":path", b"/upload"),
-    ]);
+    let block =
+        literals(&[(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"ha.test"), (b":path", b"/upload")]);
     raw.send(HEADERS, END_HEADERS, 1, &block).await;
     raw.send(DATA, 0, 1, b"hello").await;
     raw.send(DATA, END_STREAM, 1, b"").await;

@@ -86,9 +86,8 @@ async fn paths_with_odd_bytes_do_not_pass() {
     let mut upstream = RawUpstream::start().await;
     let gate = Gate::start(upstream.address).await;
     let mut raw = RawHttp2::connect(&gate).await;
-    let paths: [&[u8]; 11] = [
-        b"/a b", b"/a\tb", b"/\xc3\xa9", b"/a\0b", b"/a\r\nX: y", b"/a\\b", b"auth", b"?x", b"*", b"", b"/\x7f",
-    ];
+    let paths: [&[u8]; 11] =
+        [b"/a b", b"/a\tb", b"/\xc3\xa9", b"/a\0b", b"/a\r\nX: y", b"/a\\b", b"auth", b"?x", b"*", b"", b"/\x7f"];
     for (at, path) in paths.iter().enumerate() {
         let stream = 2 * at as u32 + 1;
         raw.send(HEADERS, END_HEADERS | END_STREAM, stream, &get(path, &[])).await;

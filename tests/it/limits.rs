@@ -86,9 +86,8 @@ async fn a_body_that_grows_over_the_limit_by_chunks_is_cut() {
     let upstream = FakeHomeAssistant::start().await;
     let gate = Setup::new(upstream.address).key("body_size: 1KiB").start().await;
     let chunk = format!("200\r\n{}\r\n", "x".repeat(0x200));
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: ha.test\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}0\r\n\r\n"
-    );
+    let request =
+        format!("POST / HTTP/1.1\r\nHost: ha.test\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}0\r\n\r\n");
     let answer = gate.client().await.exchange(request).await;
     assert_eq!(answer.status, 413);
     gate.has_denied(Denial::BodySize, 1).await;

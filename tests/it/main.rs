@@ -6,11 +6,13 @@
 mod harness;
 
 mod answers;
+mod architecture;
 mod away;
 mod bodies;
 mod connections;
-mod forwarding;
 mod distrust;
+mod drain;
+mod forwarding;
 mod http2_bodies;
 mod http2_floods;
 mod http2_refusals;
@@ -21,5 +23,6 @@ mod names;
 mod proxy_protocol;
 mod redirect;
 mod regression;
+mod reload;
 mod slow_clients;
 mod websocket;

@@ -81,8 +81,7 @@ async fn the_limit_per_client_holds_for_those_who_are_named() {
     let upstream = FakeHomeAssistant::start().await;
     let setup = Setup::new(upstream.address).listen("proxy_protocol_from: [127.0.0.1/32]");
     let gate = setup.section("limits: {connections_per_client: 1}").start().await;
-    let (one, other) =
-        (b"PROXY TCP4 203.0.113.1 192.0.2.1 1 443\r\n", b"PROXY TCP4 203.0.113.2 192.0.2.1 1 443\r\n");
+    let (one, other) = (b"PROXY TCP4 203.0.113.1 192.0.2.1 1 443\r\n", b"PROXY TCP4 203.0.113.2 192.0.2.1 1 443\r\n");
     let mut first = gate.dial().announce(one).client().await;
     assert_eq!(first.get("/").await.status, 200);
     assert_eq!(gate.dial().announce(one).client().await.get("/").await.status, 503);
