@@ -28,7 +28,7 @@ async fn large_messages_pass_whole() {
     let upstream = FakeHomeAssistant::start().await;
     let gate = Gate::start(upstream.address).await;
     let mut socket = WebSocket::open(&gate).await;
-    let large: Vec<u8> = (0..1 << 20).map(|n: u32| (n * 31 >> 3) as u8).collect();
+    let large: Vec<u8> = (0..1 << 20).map(|n: u32| ((n * 31) >> 3) as u8).collect();
     for _ in 0..4 {
         socket.echoes(Message::binary(large.clone())).await;
     }
