@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use listenfd::ListenFd;
-use pingora_core::apps::HttpServerApp;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::TcpListener;
@@ -151,7 +151,12 @@ fn proxy(gateway: Gateway) -> Arc<HttpProxy<Gateway>> {
         max_retries: UPSTREAM_TRIES,
         ..ServerConf::default()
     };
-    Arc::new(http_proxy(&Arc::new(conf), gateway))
+    // Pingora would answer CONNECT with a page of its own that nobody counts; the gateway refuses it itself.
+    let mut options = HttpServerOptions::default();
+    options.allow_connect_method_proxying = true;
+    let mut proxy = http_proxy(&Arc::new(conf), gateway);
+    proxy.server_options = Some(options);
+    Arc::new(proxy)
 }
 
 /// Two sockets per client at most: its own and the upstream's.

@@ -179,10 +179,16 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        // HTTP/1.0 knows no chunks (RFC 9112 section 7.1): such an answer ends with its connection.
+        if session.req_header().version == http::Version::HTTP_10
+            && response.remove_header(&http::header::TRANSFER_ENCODING).is_some()
+        {
+            session.set_keepalive(None);
+        }
         let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
         let over_tls = forwarding.exchange.connection.server_name.is_some();
         headers::to_client(response, &forwarding.accepted.route, over_tls)

@@ -5,14 +5,24 @@
 
 mod harness;
 
+mod answers;
+mod architecture;
+mod away;
 mod bodies;
 mod connections;
+mod distrust;
+mod drain;
+mod forwarding;
 mod http2_bodies;
 mod http2_floods;
 mod http2_refusals;
+mod https_upstream;
 mod limits;
 mod malformed_heads;
 mod names;
 mod proxy_protocol;
+mod redirect;
 mod regression;
+mod reload;
 mod slow_clients;
+mod websocket;

@@ -2,6 +2,7 @@
 
 use hearthgate::denial::Denial;
 
+use crate::harness::http2::Http2Client;
 use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup};
 
 /// Pingora compares the two byte by byte and answered with a page of its own, which no metric and no log knew.
@@ -37,5 +38,18 @@ async fn half_a_chunk_head_does_not_reach_the_upstream() {
     let mut upstream = RawUpstream::start().await;
     let gate = Setup::new(upstream.address).section("timeouts: {body_stall: 200ms}").start().await;
     assert_eq!(gate.client().await.exchange(format!("{CHUNKED}5")).await.status, 408);
+    upstream.is_untouched().await;
+}
+
+/// Pingora answered it before any phase of ours, with a page of its own, and nobody counted it.
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_over_http2_is_refused_by_the_gate() {
+    let mut upstream = RawUpstream::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut client = Http2Client::connect(&gate).await;
+    let connect = http::Request::connect("ha.test:443").body(()).unwrap();
+    let answer = client.send(connect, b"").await.unwrap();
+    assert_eq!((answer.status, answer.fields.get("server")), (405, None));
+    gate.has_denied(Denial::Method, 1).await;
     upstream.is_untouched().await;
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -35,7 +35,6 @@ struct State {
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    pub method: Method,
     pub target: String,
     pub fields: HeaderMap,
     pub body_bytes: usize,
@@ -135,13 +134,7 @@ async fn answer(state: Arc<State>, mut request: Request<Incoming>) -> Result<Res
     }
     let upgrade = request.headers().contains_key("sec-websocket-key").then(|| hyper::upgrade::on(&mut request));
     let (head, mut body) = request.into_parts();
-    let mut seen = Seen {
-        method: head.method,
-        target: head.uri.to_string(),
-        fields: head.headers,
-        body_bytes: 0,
-        body: Vec::new(),
-    };
+    let mut seen = Seen { target: head.uri.to_string(), fields: head.headers, body_bytes: 0, body: Vec::new() };
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             seen.body_bytes += data.len();

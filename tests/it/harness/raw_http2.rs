@@ -22,7 +22,6 @@ pub struct RawHttp2 {
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
-    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -65,10 +64,10 @@ impl RawHttp2 {
                 return None;
             }
         }
-        let [a, b, c, kind, flags, s, t, u, v] = self.client.buffer[..9].try_into().unwrap();
+        let [a, b, c, kind, _flags, s, t, u, v] = self.client.buffer[..9].try_into().unwrap();
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         let bytes = self.client.bytes(9 + length).await;
-        Some(Frame { kind, flags, stream: u32::from_be_bytes([s, t, u, v]), payload: bytes[9..].to_vec() })
+        Some(Frame { kind, stream: u32::from_be_bytes([s, t, u, v]), payload: bytes[9..].to_vec() })
     }
 
     /// The next frame of this kind.
@@ -81,14 +80,15 @@ impl RawHttp2 {
         }
     }
 
-    /// What the gate has to say to the request on `stream`: a status, or an error code.
+    /// What the gate has to say to the request on `stream`: a status, or an error code, be it the
+    /// connection's.
     pub async fn verdict(&mut self, stream: u32) -> Result<u16, u32> {
         loop {
             let frame = self.frame().await.expect("an answer, not the end of the connection");
             match frame.kind {
                 HEADERS if frame.stream == stream => return Ok(status(&frame.payload)),
                 RST_STREAM if frame.stream == stream => return Err(frame.code()),
-                GOAWAY => panic!("GOAWAY {}", frame.code()),
+                GOAWAY => return Err(frame.code()),
                 _ => {}
             }
         }

@@ -1,0 +1,235 @@
+//! Which room may know which, checked on the source itself. A new arrow is drawn here and in ARCHITECTURE.md, in the
+//! commit that needs it, or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Small leaves of plain data and pure rules: everyone may use them.
+const LEAVES: [&str; 4] = ["config", "denial", "client", "request"];
+
+/// What each room uses besides the leaves.
+const ARROWS: [(&str, &[&str]); 21] = [
+    ("access_log", &[]),
+    ("admin", &[]),
+    ("app", &[]),
+    ("cli", &["admin", "demo", "server"]),
+    ("client", &[]),
+    ("config", &[]),
+    ("demo", &["admin", "server"]),
+    ("denial", &[]),
+    ("exchange", &["websocket"]),
+    ("listener", &["access_log", "exchange", "metrics", "proxy", "routing", "snapshot", "websocket"]),
+    ("metrics", &[]),
+    ("proxy", &["access_log", "app", "exchange", "metrics", "routing", "snapshot", "upstream", "websocket"]),
+    ("reload", &["admin", "metrics", "snapshot", "tls", "upstream"]),
+    ("request", &[]),
+    ("routing", &[]),
+    ("server", &["access_log", "admin", "listener", "metrics", "proxy", "reload", "snapshot", "tls", "upstream"]),
+    ("snapshot", &["routing", "upstream"]),
+    ("tls", &[]),
+    ("upstream", &["metrics", "websocket"]),
+    ("websocket", &[]),
+    ("main", &["cli"]),
+];
+
+/// Decisions live here: no sockets, no files, no clock. Time is an argument.
+const PURE: [&str; 10] = [
+    "client.rs",
+    "routing.rs",
+    "request.rs",
+    "denial.rs",
+    "app/mod.rs",
+    "app/home_assistant.rs",
+    "proxy/inspect.rs",
+    "listener/head.rs",
+    "listener/body_clock.rs",
+    "websocket/frames.rs",
+];
+
+/// A source file without its tests.
+struct Source {
+    /// Relative to `src`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn room(&self) -> &str {
+        let first = self.path.split('/').next().unwrap();
+        first.strip_suffix(".rs").unwrap_or(first)
+    }
+
+    /// Its lines without comments, numbered from 1.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    /// Fails with every line that `is_bad`.
+    fn holds_no(&self, what: &str, is_bad: impl Fn(&str) -> bool) {
+        let found: Vec<_> = self.code().filter(|(_, line)| is_bad(line)).collect();
+        assert!(found.is_empty(), "{what} in src/{}: {found:#?}", self.path);
+    }
+
+    /// The rooms named as `crate::room` or inside `crate::{..}`.
+    fn uses(&self) -> BTreeSet<String> {
+        let code: String = self.code().map(|(_, line)| format!("{line}\n")).collect();
+        let own_name = if self.path == "main.rs" { "hearthgate::" } else { "crate::" };
+        let mut rooms = BTreeSet::new();
+        for rest in code.split(own_name).skip(1) {
+            match rest.strip_prefix('{') {
+                Some(list) => rooms.extend(first_names(list)),
+                None => rooms.extend(name(rest)),
+            }
+        }
+        rooms.remove(self.room());
+        rooms
+    }
+}
+
+/// The first segments of a braced list's elements.
+fn first_names(list: &str) -> Vec<String> {
+    let (mut depth, mut names, mut fresh) = (0, Vec::new(), true);
+    for (at, sign) in list.char_indices() {
+        match sign {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => fresh = true,
+            _ if fresh && sign.is_ascii_lowercase() => {
+                names.extend(name(&list[at..]));
+                fresh = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn name(text: &str) -> Option<String> {
+    let end = text.find(|sign: char| !sign.is_ascii_lowercase() && sign != '_').unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 50, "the source has not been found");
+    let is_test = |path: &Path| path.ends_with("tests.rs") || path.ends_with("fixtures.rs");
+    let sources = files.into_iter().filter(|path| !is_test(path)).map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+        Source { path: path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), text }
+    });
+    sources.collect()
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_room_uses_only_what_is_drawn() {
+    let drawn: BTreeMap<_, _> = ARROWS.into_iter().collect();
+    for source in sources().iter().filter(|source| source.path != "lib.rs") {
+        let allowed = drawn.get(source.room()).unwrap_or_else(|| panic!("draw the new room of src/{}", source.path));
+        for used in source.uses() {
+            let fine = LEAVES.contains(&used.as_str()) || allowed.contains(&used.as_str());
+            assert!(fine, "src/{}: no arrow {} -> {used} is drawn", source.path, source.room());
+        }
+    }
+}
+
+#[test]
+fn every_arrow_that_is_drawn_is_used() {
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        used.entry(source.room().to_owned()).or_default().extend(source.uses());
+    }
+    for (room, arrows) in ARROWS {
+        for arrow in arrows {
+            assert!(used[room].contains(*arrow), "nobody uses {room} -> {arrow} any more: rub it out");
+        }
+    }
+}
+
+#[test]
+fn the_arrows_have_no_circle() {
+    let mut left: BTreeMap<_, BTreeSet<_>> = ARROWS.map(|(room, to)| (room, to.iter().copied().collect())).into();
+    // A leaf may use leaves, and nothing else.
+    assert!(LEAVES.iter().all(|leaf| left[leaf].is_empty()));
+    while let Some(free) = left.iter().find(|(_, to)| to.is_empty()).map(|(room, _)| *room) {
+        left.remove(free);
+        left.values_mut().for_each(|to| {
+            to.remove(free);
+        });
+    }
+    assert!(left.is_empty(), "a circle among {left:?}");
+}
+
+#[test]
+fn pingora_is_known_in_three_places_only() {
+    for source in sources() {
+        // The logger silences Pingora's targets by their names.
+        let known = ["proxy", "listener", "server"].contains(&source.room()) || source.path == "cli/logging.rs";
+        if !known {
+            source.holds_no("Pingora", |line| line.contains("pingora"));
+        }
+    }
+}
+
+#[test]
+fn decisions_touch_no_socket_no_file_and_no_clock() {
+    const IMPURE: [&str; 9] = [
+        "Instant::now",
+        "SystemTime::now",
+        "std::fs",
+        "tokio::",
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "std::env",
+        "std::process",
+    ];
+    let sources = sources();
+    for pure in PURE {
+        let source = sources.iter().find(|source| source.path == pure).unwrap_or_else(|| panic!("src/{pure} is gone"));
+        source.holds_no("I/O", |line| IMPURE.iter().any(|impure| line.contains(impure)));
+    }
+}
+
+#[test]
+fn the_snapshot_has_one_writer() {
+    for source in sources().iter().filter(|source| source.path != "reload.rs") {
+        source.holds_no("a write to the snapshot", |line| line.contains("snapshot.store(") || line.contains(".rcu("));
+    }
+}
+
+#[test]
+fn metrics_are_named_in_one_file() {
+    for source in sources().iter().filter(|source| source.path != "metrics.rs") {
+        source.holds_no("a metric's name", |line| line.contains("\"hearthgate_"));
+    }
+}
+
+#[test]
+fn nothing_in_the_gate_panics_for_convenience() {
+    const PANICS: [&str; 4] = [".unwrap()", "panic!(", "todo!(", "unimplemented!("];
+    for source in sources() {
+        source.holds_no("a panic", |line| PANICS.iter().any(|panics| line.contains(panics)));
+    }
+}
+
+#[test]
+fn there_is_no_unsafe_code() {
+    assert!(sources().iter().any(|source| source.path == "lib.rs" && source.text.contains("#![forbid(unsafe_code)]")));
+}
