@@ -1,7 +1,6 @@
 """Camera pictures and signed paths."""
 
 import asyncio
-import base64
 import json
 from urllib.parse import urlsplit
 
@@ -10,31 +9,13 @@ import aiohttp
 from clients import Clients
 from curl import Curl
 from home_assistant import HomeAssistant
+from pictures import picture, push
 from websocket_api import logged_in
-
-# The smallest JPEG that a browser shows; a comment segment makes each picture another.
-_JPEG = base64.b64decode(
-    "/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAP//////////////////////////////////////////////////////////////////"
-    "////////////////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAA//EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AN//Z"
-)
-
-
-def _picture(number: int) -> bytes:
-    comment = f"picture {number}".encode()
-    return _JPEG[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + _JPEG[2:]
-
-
-async def _push(http: aiohttp.ClientSession, webhook: str, picture: bytes) -> None:
-    form = aiohttp.FormData()
-    form.add_field("image", picture, filename="picture.jpg", content_type="image/jpeg")
-    async with http.post(f"/api/webhook/{webhook}", data=form) as answer:
-        assert answer.status == 200
-
 
 async def test_a_camera_stream_shows_each_new_picture_at_once(clients: Clients, home_assistant: HomeAssistant) -> None:
     camera, webhook = home_assistant.camera
     async with clients.http(token=home_assistant.token) as http:
-        await _push(http, webhook, _picture(0))
+        await push(http, webhook, picture(0))
         async with http.get(f"/api/states/{camera}") as answer:
             access = (await answer.json())["attributes"]["access_token"]
     async with clients.http() as browser, browser.get(f"/api/camera_proxy_stream/{camera}?token={access}") as stream:
@@ -42,9 +23,9 @@ async def test_a_camera_stream_shows_each_new_picture_at_once(clients: Clients, 
         assert stream.content_type == "multipart/x-mixed-replace"
         seen = b""
         for number in range(1, 6):
-            await _push(browser, webhook, _picture(number))
+            await push(browser, webhook, picture(number))
             async with asyncio.timeout(10):
-                while _picture(number) not in seen:
+                while picture(number) not in seen:
                     seen += await stream.content.readany()
 
 
@@ -73,9 +54,9 @@ async def test_a_picture_is_uploaded_and_found_in_the_media_folder(
 ) -> None:
     form = aiohttp.FormData()
     form.add_field("media_content_id", "media-source://media_source/local/")
-    form.add_field("file", _picture(9), filename="uploaded.jpg", content_type="image/jpeg")
+    form.add_field("file", picture(9), filename="uploaded.jpg", content_type="image/jpeg")
     async with clients.http(token=home_assistant.token) as http:
         async with http.post("/api/media_source/local_source/upload", data=form) as answer:
             assert answer.status == 200, await answer.text()
             assert "uploaded.jpg" in json.dumps(await answer.json())
-    assert (home_assistant.config_directory / "media" / "uploaded.jpg").read_bytes() == _picture(9)
+    assert (home_assistant.config_directory / "media" / "uploaded.jpg").read_bytes() == picture(9)
