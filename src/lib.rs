@@ -1,1 +1,34 @@
+//! Hearthgate: the one program a home exposes to the internet.
+//!
+//! The map, from the outside in:
+//!
+//! - [`listener`] is the front door: sockets, TLS, and every deadline and bound on what strangers send;
+//! - [`proxy`] is the `ProxyHttp` implementation: who may pass, where to, and with which fields;
+//! - [`websocket`] carries what is left of a connection after its 101;
+//! - [`upstream`] and [`app`] know the servers behind;
+//! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
+//! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
+//! - [`server`] wires all of it. `ARCHITECTURE.md` says which room may know which.
 
+#![forbid(unsafe_code)]
+
+pub mod access_log;
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod demo;
+pub mod denial;
+pub mod exchange;
+pub mod listener;
+pub mod metrics;
+pub mod proxy;
+pub mod reload;
+pub mod request;
+pub mod routing;
+pub mod server;
+pub mod snapshot;
+pub mod tls;
+pub mod upstream;
+pub mod websocket;

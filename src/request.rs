@@ -1,4 +1,4 @@
-//! What is remembered of one request when it is over.
+//! A request as rules see it, and what is remembered of it when it is over.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -48,4 +48,14 @@ impl Protocol {
             Self::WebSocket => "websocket",
         }
     }
+}
+
+/// Origin-form, absolute-form, or `*` for OPTIONS, of visible ASCII without what RFC 3986 never allows.
+pub fn is_target(target: &[u8], method: &[u8]) -> bool {
+    let clean = target.iter().all(|b| matches!(b, 0x21..=0x7e) && !matches!(b, b'\\' | b'#'));
+    let form = target.starts_with(b"/")
+        || target.starts_with(b"http://")
+        || target.starts_with(b"https://")
+        || (target == b"*" && method == b"OPTIONS");
+    clean && form
 }

@@ -1,0 +1,195 @@
+//! From a request on either door to its answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
+use prometheus::{Encoder, Registry, TextEncoder};
+use serde::Serialize;
+
+use super::Control;
+use super::access::{is_host_ours, is_token_right};
+use crate::config::Secret;
+
+/// Everything that answers are made of.
+pub(super) struct Answers {
+    pub(super) control: Arc<dyn Control>,
+    pub(super) registry: Registry,
+    pub(super) token: Option<Secret>,
+}
+
+/// Where a request came in; each door opens to more or less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// The TCP listener, with its address: the token and the `Host` field are checked.
+    Network(std::net::IpAddr),
+    /// The Unix socket: whoever got in is root or the gate's user, and may do everything.
+    Socket,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Metrics,
+    Healthz,
+    Readyz,
+    Reload,
+    Status,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Answers {
+    /// Answers within ten seconds. A reload that takes longer is not broken off, only not waited for.
+    pub(super) async fn answer(self: Arc<Self>, door: Door, request: Request<Incoming>) -> Result<Answer, Infallible> {
+        let work = tokio::spawn(async move { self.decide(door, request).await });
+        Ok(match tokio::time::timeout(REQUEST_PATIENCE, work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => line(StatusCode::INTERNAL_SERVER_ERROR, "failed, see the log"),
+            Err(_) => line(StatusCode::GATEWAY_TIMEOUT, "still at work, not waiting any longer"),
+        })
+    }
+
+    async fn decide(&self, door: Door, request: Request<Incoming>) -> Answer {
+        let endpoint = match self.admit(door, &request) {
+            Ok(endpoint) => endpoint,
+            Err(refusal) => return refusal.answer(),
+        };
+        if !is_body_tiny(request.into_body()).await {
+            return line(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
+        }
+        match endpoint {
+            Endpoint::Metrics => metrics(self.registry.clone()).await,
+            Endpoint::Healthz => line(StatusCode::OK, "ok"),
+            Endpoint::Readyz => match self.control.ready() {
+                Ok(()) => line(StatusCode::OK, "ready"),
+                Err(why) => line(StatusCode::SERVICE_UNAVAILABLE, &why.replace(char::is_control, " ")),
+            },
+            Endpoint::Reload => json(&self.control.reload().await),
+            Endpoint::Status => json(&self.control.status()),
+        }
+    }
+
+    /// Cheapest first; what a stranger learns is no more than that something answers here.
+    fn admit(&self, door: Door, request: &Request<Incoming>) -> Result<Endpoint, Refusal> {
+        if let (Door::Network(address), None) = (door, &self.token)
+            && !is_host_ours(request.uri(), request.headers(), address)
+        {
+            return Err(Refusal::ForeignHost);
+        }
+        let endpoint = Endpoint::at(request.uri().path(), door).ok_or(Refusal::NotFound)?;
+        if !endpoint.methods().contains(request.method()) {
+            return Err(Refusal::WrongMethod(endpoint));
+        }
+        if let (Door::Network(_), Endpoint::Metrics, Some(token)) = (door, endpoint, &self.token)
+            && !is_token_right(request.headers(), token.expose())
+        {
+            return Err(Refusal::WrongToken);
+        }
+        Ok(endpoint)
+    }
+}
+
+/// Why a request is turned away before anything is done for it.
+enum Refusal {
+    ForeignHost,
+    NotFound,
+    WrongMethod(Endpoint),
+    WrongToken,
+}
+
+impl Refusal {
+    fn answer(self) -> Answer {
+        match self {
+            Self::ForeignHost => line(StatusCode::MISDIRECTED_REQUEST, "not a name of this listener"),
+            Self::NotFound => line(StatusCode::NOT_FOUND, "not found"),
+            Self::WrongMethod(endpoint) => {
+                let allowed: Vec<_> = endpoint.methods().iter().map(Method::as_str).collect();
+                with(line(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"), ALLOW, &allowed.join(", "))
+            }
+            Self::WrongToken => {
+                let answer = line(StatusCode::UNAUTHORIZED, "bearer token missing or wrong");
+                with(answer, WWW_AUTHENTICATE, "Bearer realm=\"hearthgate\"")
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    fn at(path: &str, door: Door) -> Option<Self> {
+        match (path, door) {
+            ("/metrics", _) => Some(Self::Metrics),
+            ("/healthz", _) => Some(Self::Healthz),
+            ("/readyz", _) => Some(Self::Readyz),
+            ("/reload", Door::Socket) => Some(Self::Reload),
+            ("/status", Door::Socket) => Some(Self::Status),
+            _ => None,
+        }
+    }
+
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Metrics | Self::Healthz | Self::Readyz | Self::Status => &[Method::GET, Method::HEAD],
+            Self::Reload => &[Method::POST],
+        }
+    }
+}
+
+/// No endpoint takes a body; a small one is read and forgotten.
+async fn is_body_tiny(body: Incoming) -> bool {
+    body.size_hint().lower() <= BODY_BYTES as u64 && Limited::new(body, BODY_BYTES).collect().await.is_ok()
+}
+
+async fn metrics(registry: Registry) -> Answer {
+    // Process metrics read /proc, which takes its time with thousands of open files.
+    let text = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).map(|()| text)
+    });
+    match text.await {
+        Ok(Ok(text)) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+        Ok(Err(error)) => {
+            log::error!("metrics cannot be rendered error={error}");
+            line(StatusCode::INTERNAL_SERVER_ERROR, "failed, see the log")
+        }
+        Err(_) => line(StatusCode::INTERNAL_SERVER_ERROR, "failed, see the log"),
+    }
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(text) => answer(StatusCode::OK, "application/json", text),
+        Err(error) => {
+            log::error!("answer cannot be rendered error={error}");
+            line(StatusCode::INTERNAL_SERVER_ERROR, "failed, see the log")
+        }
+    }
+}
+
+fn line(status: StatusCode, text: &str) -> Answer {
+    answer(status, "text/plain; charset=utf-8", format!("{text}\n").into())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let fields = [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    answer.headers_mut().extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    answer
+}
+
+fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+/// From the head of a request to its answer.
+pub(super) const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
+const BODY_BYTES: usize = 1024;

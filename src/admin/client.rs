@@ -1,0 +1,111 @@
+//! Asks a running gate over its Unix socket, for the command line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::{ReloadReport, Status};
+
+/// Knows the path of one socket; each question opens a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no gate is running: nobody listens at {}", .0.display())]
+    NobodyListens(PathBuf),
+    #[error("permission denied at {}: run as root or as the gate's user", .0.display())]
+    PermissionDenied(PathBuf),
+    #[error("{}: {source}", socket.display())]
+    Connect { socket: PathBuf, source: io::Error },
+    #[error("the gate did not answer within {} seconds; see its log", .0.as_secs())]
+    Timeout(Duration),
+    #[error("the gate broke off the conversation: {0}")]
+    BrokenOff(#[from] hyper::Error),
+    #[error("the gate answered {status}: {text}")]
+    Refused { status: StatusCode, text: String },
+    #[error("the gate's answer is not understood (is it another version?): {0}")]
+    NotUnderstood(String),
+}
+
+impl Client {
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// Has the gate read its configuration again; waits up to fifteen seconds.
+    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
+        self.ask(Method::POST, "/reload").await
+    }
+
+    /// Waits up to fifteen seconds.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.ask(Method::GET, "/status").await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &'static str) -> Result<T, ClientError> {
+        let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path));
+        let (status, body) = answer.await.map_err(|_| ClientError::Timeout(PATIENCE))??;
+        if status != StatusCode::OK {
+            let text = String::from_utf8_lossy(&body).trim().replace(char::is_control, " ");
+            return Err(ClientError::Refused { status, text });
+        }
+        serde_json::from_slice(&body).map_err(|error| ClientError::NotUnderstood(error.to_string()))
+    }
+
+    async fn exchange(&self, method: Method, path: &'static str) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.connect_error(error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.method_mut() = method;
+        *request.uri_mut() = http::Uri::from_static(path);
+        request.headers_mut().insert(HOST, http::HeaderValue::from_static("localhost"));
+        let exchange = async { read(sender.send_request(request).await?).await };
+        // The connection must be driven while the answer is awaited; it is over with it.
+        tokio::pin!(exchange, connection);
+        tokio::select! {
+            biased;
+            answer = &mut exchange => answer,
+            _ = &mut connection => exchange.await,
+        }
+    }
+
+    fn connect_error(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NobodyListens(socket),
+            io::ErrorKind::PermissionDenied => ClientError::PermissionDenied(socket),
+            _ => ClientError::Connect { socket, source },
+        }
+    }
+
+    /// The socket that is asked.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+async fn read(answer: Response<Incoming>) -> Result<(StatusCode, Bytes), ClientError> {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+    let body = body.map_err(|error| ClientError::NotUnderstood(error.to_string()))?;
+    Ok((status, body.to_bytes()))
+}
+
+/// More than the gate takes to answer or to give up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Room for the status of thousands of hosts.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;

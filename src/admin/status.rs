@@ -1,0 +1,93 @@
+//! What the Unix socket says: the outcome of a reload and the state of the gate, as JSON.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to `POST /reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    pub outcome: ReloadOutcome,
+    /// The generation that serves now.
+    pub generation: u64,
+    /// Rendered for the operator; empty unless refused.
+    pub errors: Vec<String>,
+    /// Key paths whose change only a restart can bring about.
+    pub keys_needing_restart: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadOutcome {
+    /// The new configuration serves.
+    Accepted,
+    /// The files say what already serves.
+    Unchanged,
+    /// The old configuration goes on serving.
+    Refused,
+}
+
+impl ReloadOutcome {
+    /// As written in JSON and for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The answer to `GET /status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    /// Counts accepted configurations; the first one is 1.
+    pub generation: u64,
+    pub uptime_seconds: u64,
+    /// `None` until the first reload.
+    pub last_reload: Option<LastReload>,
+    pub listeners: Listeners,
+    /// Client connections, WebSockets included.
+    pub connections_open: u64,
+    pub websockets_open: u64,
+    /// In the order of the configuration.
+    pub hosts: Vec<HostStatus>,
+    /// Numbers since the start, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    #[serde(with = "super::rfc3339")]
+    pub at: SystemTime,
+    pub outcome: ReloadOutcome,
+}
+
+/// The sockets as they are bound, with real ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listeners {
+    pub https: Vec<SocketAddr>,
+    pub http: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    pub name: String,
+    /// As a URL.
+    pub upstream: String,
+    /// For people: `up`, `down since ...`, `not asked yet`.
+    pub health: String,
+    /// `None` if no certificate is served for the host.
+    pub certificate: Option<Certificate>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    #[serde(with = "super::rfc3339")]
+    pub not_after: SystemTime,
+    pub self_signed: bool,
+}

@@ -1,0 +1,183 @@
+//! The `hosts` section: names, upstreams, certificates.
+//!
+//! A name may be given once, as a host or an alias of any host, compared in lower case and without
+//! a trailing dot.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::node::{Kind, Node};
+use super::read::Section;
+use super::suggest::suggestion;
+use super::upstream::{self, Url};
+use super::values::{self, ANY_SIZE, Input, Zero};
+use super::{App, ByteSize, CertificateFiles, Host, HostPattern, Upstream, UpstreamScheme, UpstreamVerification};
+
+/// Reads all hosts; those without a usable name or upstream were reported and are left out.
+pub(super) fn hosts(mut top: Section<'_>) -> (Vec<Host>, Section<'_>) {
+    let section = top.section("hosts");
+    let mut hosts = Vec::new();
+    let mut seen = HashMap::new();
+    let entries = section.named_sections();
+    if entries.is_empty() && !section.is_broken() && !top.is_broken() {
+        top.conflict("hosts", &[], "no hosts: add one, `ha.example.org: {upstream: \"http://192.168.1.20:8123\"}`");
+    }
+    for (name, key, section) in entries {
+        hosts.extend(host(name, key, section, &mut seen));
+    }
+    (hosts, top)
+}
+
+/// The node at which each name was first given.
+type Seen = HashMap<HostPattern, usize>;
+
+fn host(name: &str, key: &Node, mut section: Section<'_>, seen: &mut Seen) -> Option<Host> {
+    let reader = section.reader();
+    let path = section.own_path().to_owned();
+    let pattern = HostPattern::parse(name).map_err(|message| reader.problem(key.id, &path, message)).ok();
+    if let Some(pattern) = &pattern {
+        claim(seen, pattern, key.id, |first, message| reader.repetition(key.id, &path, message, first));
+    }
+    let aliases = aliases(&mut section, seen);
+    let upstream = upstream(&mut section);
+    let app = section.read("app", app).unwrap_or(App::Generic);
+    let certificate = certificate(&mut section);
+    let body_size = section.read("body_size", values::size(ByteSize::from_bytes(1)..=ANY_SIZE));
+    let transport = section.read("strict_transport_security", values::duration(SECOND, Zero::Allowed));
+    let security_headers = section.read("security_headers", values::boolean).unwrap_or(true);
+    section.finish();
+    Some(Host {
+        name: pattern?,
+        aliases,
+        upstream: upstream?,
+        app,
+        certificate,
+        body_size,
+        strict_transport_security: transport.unwrap_or(STRICT_TRANSPORT_SECURITY),
+        security_headers,
+    })
+}
+
+fn claim(seen: &mut Seen, pattern: &HostPattern, node: usize, report: impl Fn(usize, String)) {
+    if let Some(first) = seen.get(pattern) {
+        report(*first, format!("`{pattern}` is named twice"));
+    } else {
+        seen.insert(pattern.clone(), node);
+    }
+}
+
+fn aliases(section: &mut Section<'_>, seen: &mut Seen) -> Vec<HostPattern> {
+    let expected = "a host name such as `ha.example.org`";
+    let read = |input: &Input| {
+        input.strict_text(expected)?;
+        input.parse(expected, HostPattern::parse)
+    };
+    let aliases = section.list("aliases", read).unwrap_or_default();
+    for (index, (node, alias)) in aliases.iter().enumerate() {
+        let path = format!("{}[{index}]", section.path_of("aliases"));
+        claim(seen, alias, node.id, |first, message| section.reader().repetition(node.id, &path, message, first));
+    }
+    aliases.into_iter().map(|(_, alias)| alias).collect()
+}
+
+fn app(input: &Input) -> Result<App, String> {
+    let expected = "`home_assistant` or `generic`";
+    input.parse(expected, |text| match text {
+        "home_assistant" => Ok(App::HomeAssistant),
+        "generic" => Ok(App::Generic),
+        _ => {
+            Err(format!("{}{}", input.expected(expected), suggestion(text, ["home_assistant", "generic"].into_iter())))
+        }
+    })
+}
+
+fn certificate(section: &mut Section<'_>) -> Option<CertificateFiles> {
+    let present = section.has("certificate");
+    let mut section = section.section("certificate");
+    let (chain_file, key_file) = (section.path("chain_file"), section.path("key_file"));
+    if present {
+        for key in ["chain_file", "key_file"].into_iter().filter(|key| !section.has(key)) {
+            section.missing(key);
+        }
+    }
+    section.finish();
+    Some(CertificateFiles { chain_file: chain_file?, key_file: key_file? })
+}
+
+/// Reads a URL, or a mapping that holds one.
+fn upstream(section: &mut Section<'_>) -> Option<Upstream> {
+    let Some((key, value)) = section.take("upstream") else {
+        section.missing("upstream");
+        return None;
+    };
+    if let Kind::Map(_) = value.kind {
+        let path = section.path_of("upstream");
+        return upstream_section(Section::new(section.reader(), path, key.id, value));
+    }
+    let url = section.reader().value(&section.path_of("upstream"), key.id, value, url)?;
+    Some(Upstream {
+        scheme: url.scheme,
+        host: url.host,
+        port: url.port,
+        verification: UpstreamVerification::System,
+        health_check: HEALTH_CHECK,
+    })
+}
+
+fn upstream_section(mut section: Section<'_>) -> Option<Upstream> {
+    let url = section.required("url", url);
+    let authority = section.path("ca_file");
+    let pin = section.read("certificate_sha256", values::sha256);
+    let verify = section.read("verify", values::boolean).unwrap_or(true);
+    let health_check = section.read("health_check", values::duration(SECOND, Zero::Allowed)).unwrap_or(HEALTH_CHECK);
+    if let Some(url) = &url {
+        refuse_tls_over_http(&section, url, verify);
+    }
+    let verification = verification(&section, authority, pin, verify);
+    section.finish();
+    let Url { scheme, host, port } = url?;
+    Some(Upstream { scheme, host, port, verification, health_check })
+}
+
+fn refuse_tls_over_http(section: &Section<'_>, url: &Url, verify: bool) {
+    if url.scheme == UpstreamScheme::Https {
+        return;
+    }
+    let switched_off = if verify { None } else { Some("verify") };
+    for key in ["ca_file", "certificate_sha256"].into_iter().filter(|key| section.has(key)).chain(switched_off) {
+        section.conflict(key, &[], "an http upstream has no certificate: write `https://` in the URL or remove this");
+    }
+}
+
+fn verification(
+    section: &Section<'_>,
+    authority: Option<PathBuf>,
+    pin: Option<[u8; 32]>,
+    verify: bool,
+) -> UpstreamVerification {
+    if section.has("ca_file") && section.has("certificate_sha256") {
+        section.conflict("certificate_sha256", &[], "`ca_file` and `certificate_sha256` exclude each other: keep one");
+    }
+    if !verify && (section.has("ca_file") || section.has("certificate_sha256")) {
+        section.conflict("verify", &[], "`verify: false` would ignore the certificate named here: remove one of them");
+    }
+    match (pin, authority, verify) {
+        (Some(pin), ..) => UpstreamVerification::Pinned(pin),
+        (None, Some(file), _) => UpstreamVerification::Authority(file),
+        (None, None, true) => UpstreamVerification::System,
+        (None, None, false) => UpstreamVerification::None,
+    }
+}
+
+fn url(input: &Input) -> Result<Url, String> {
+    let expected = "a URL such as `http://192.168.1.20:8123`";
+    if input.text.is_empty() {
+        return Err(input.expected(expected));
+    }
+    input.parse(expected, upstream::parse)
+}
+
+const HEALTH_CHECK: Duration = Duration::from_secs(30);
+const STRICT_TRANSPORT_SECURITY: Duration = Duration::from_secs(365 * 86_400);
+const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,157 @@
+//! What the front door and the proxy share about one connection and one request on it.
+//!
+//! The front door makes an [`Exchange`] for each request; the proxy finds it in the session's digest. It holds facts
+//! and counters only: what they mean is decided by their readers.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+
+use crate::client::ClientAddr;
+use crate::denial::Denial;
+use crate::websocket::handover::{Handover, Io};
+
+/// What is known of one client connection once its TLS handshake is done.
+#[derive(Debug)]
+pub struct Connection {
+    /// The peer, or whom a PROXY protocol header named.
+    pub peer: ClientAddr,
+    /// The name in the TLS handshake, in normal form; `None` without TLS.
+    pub server_name: Option<Arc<str>>,
+    /// The connection is over a limit: its first request is answered with this and nothing else.
+    pub denied: Option<Denial>,
+    /// Counts the request body bytes that arrived on an HTTP/2 connection, read or not.
+    pub http2_body_bytes: AtomicU64,
+    /// Counts the request body bytes of all streams that the proxy has read.
+    pub body_bytes_read: AtomicU64,
+}
+
+impl Connection {
+    pub fn new(peer: ClientAddr, server_name: Option<Arc<str>>, denied: Option<Denial>) -> Self {
+        Self { peer, server_name, denied, http2_body_bytes: AtomicU64::new(0), body_bytes_read: AtomicU64::new(0) }
+    }
+}
+
+/// One request and its answer.
+#[derive(Default)]
+pub struct Progress {
+    /// Body bytes of this request that the proxy has read.
+    body_bytes: AtomicU64,
+    body_done: AtomicBool,
+    /// HTTP/1: the proxy waits for the client's next body byte.
+    awaiting_client: AtomicBool,
+    /// A byte of the answer has been written.
+    answered: AtomicBool,
+    /// The proxy has taken the request over and will record how it ends.
+    taken: AtomicBool,
+    denial: Mutex<Option<Denial>>,
+    /// HTTP/1: the client's stream and what was read ahead of it, once the proxy has let go of both.
+    client: Mutex<Option<(Io, BytesMut)>>,
+}
+
+/// One request on a connection.
+pub struct Exchange {
+    pub connection: Arc<Connection>,
+    pub progress: Progress,
+    /// Present on a request that asks for an upgrade.
+    pub handover: Option<Handover>,
+    /// Set by the proxy once the request may be forwarded: for whom, and to which host.
+    accepted: OnceLock<(ClientAddr, Arc<str>)>,
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// `with_body`: whether any request body is still to come.
+    pub fn new(connection: Arc<Connection>, with_body: bool, handover: Option<Handover>) -> Self {
+        let progress = Progress { body_done: AtomicBool::new(!with_body), ..Progress::default() };
+        Self { connection, progress, handover, accepted: OnceLock::new() }
+    }
+
+    /// The request may be forwarded: its verified client, and its host as configured.
+    pub fn accept(&self, client: ClientAddr, host: Arc<str>) {
+        // A request is accepted once; a second call would say the same.
+        let _ = self.accepted.set((client, host));
+    }
+
+    /// Whose request this is.
+    pub fn client(&self) -> ClientAddr {
+        self.accepted.get().map_or(self.connection.peer, |(client, _)| *client)
+    }
+
+    /// The configured host it is for.
+    pub fn host(&self) -> Option<Arc<str>> {
+        self.accepted.get().map(|(_, host)| host.clone())
+    }
+}
+
+impl Progress {
+    /// The proxy has read a piece of the request body.
+    pub fn body_read(&self, connection: &Connection, bytes: usize, end: bool) {
+        self.body_bytes.fetch_add(bytes as u64, Relaxed);
+        connection.body_bytes_read.fetch_add(bytes as u64, Relaxed);
+        if end {
+            self.body_done.store(true, Relaxed);
+        }
+    }
+
+    /// There is no request body.
+    pub fn set_body_done(&self) {
+        self.body_done.store(true, Relaxed);
+    }
+
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes.load(Relaxed)
+    }
+
+    pub fn is_body_done(&self) -> bool {
+        self.body_done.load(Relaxed)
+    }
+
+    pub fn set_awaiting_client(&self, awaiting: bool) {
+        self.awaiting_client.store(awaiting, Relaxed);
+    }
+
+    pub fn is_awaiting_client(&self) -> bool {
+        self.awaiting_client.load(Relaxed)
+    }
+
+    pub fn set_answered(&self) {
+        self.answered.store(true, Relaxed);
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Relaxed)
+    }
+
+    pub fn set_taken(&self) {
+        self.taken.store(true, Relaxed);
+    }
+
+    pub fn is_taken(&self) -> bool {
+        self.taken.load(Relaxed)
+    }
+
+    /// The front door has ended this request, and why; the first reason stays.
+    pub fn deny(&self, denial: Denial) {
+        self.denial.lock().get_or_insert(denial);
+    }
+
+    pub fn denial(&self) -> Option<Denial> {
+        *self.denial.lock()
+    }
+
+    pub fn return_client(&self, io: Io, ahead: BytesMut) {
+        *self.client.lock() = Some((io, ahead));
+    }
+
+    pub fn take_client(&self) -> Option<(Io, BytesMut)> {
+        self.client.lock().take()
+    }
+}

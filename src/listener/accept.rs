@@ -1,0 +1,80 @@
+//! The accept loop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection;
+use super::connections::{Admitted, ConnectionLimits};
+use super::{Door, Role};
+use crate::client::{ClientAddr, is_within};
+
+/// Time for other connections to end and give their file descriptors back.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// Accepts until the gate begins to drain.
+pub async fn accept(door: Arc<Door>, listener: TcpListener, role: Role) {
+    let mut draining = door.draining.clone();
+    let open = door.metrics.connections_open.with_label_values(&[role.as_str()]);
+    let accepted = door.metrics.connections.with_label_values(&[role.as_str()]);
+    loop {
+        let next = tokio::select! {
+            next = listener.accept() => next,
+            _ = draining.wait_for(|draining| *draining) => return,
+        };
+        match next {
+            Ok((socket, peer)) => {
+                accepted.inc();
+                let door = door.clone();
+                let open = open.clone();
+                open.inc();
+                let counted = Counted(open);
+                begin(door, socket, peer, role, counted);
+            }
+            Err(error) => {
+                if door.metrics.accept_errors.get() % 100 == 0 {
+                    log::error!("connection not accepted listener={}: {error}", role.as_str());
+                }
+                door.metrics.accept_errors.inc();
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+/// Takes one off the gauge when the connection ends.
+pub(super) struct Counted(prometheus::IntGauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, counted: Counted) {
+    let peer = ClientAddr::new(peer.ip());
+    // Behind a proxy that announces its clients, the limit per client is applied once the client is known.
+    let announced = is_within(peer.ip(), &door.proxy_protocol_from);
+    let mut limits = limits(&door);
+    if announced {
+        limits.per_client = limits.total;
+    }
+    let (guard, denied) = match door.connections.admit(peer.key(), limits) {
+        Admitted::Yes(guard) => (guard, None),
+        Admitted::OnlyToHear(denial, guard) => (guard, Some(denial)),
+        Admitted::No(denial) => {
+            door.metrics.denied(denial);
+            return;
+        }
+    };
+    let arrival = connection::Arrival { socket, peer, role, announced, denied, guard, counted };
+    tokio::spawn(connection::run(door, arrival));
+}
+
+/// The connection limits in force now.
+pub(super) fn limits(door: &Door) -> ConnectionLimits {
+    let limits = &door.snapshot.load().config.limits;
+    ConnectionLimits { total: limits.connections, per_client: limits.connections_per_client }
+}

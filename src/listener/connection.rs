@@ -1,0 +1,237 @@
+//! One client connection from accept to its end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
+
+use super::accept::{Counted, limits};
+use super::connections::{Admitted, ConnectionGuard};
+use super::stream::ClientStream;
+use super::{Door, Role, http1, http2, proxy_protocol};
+use crate::client::ClientAddr;
+use crate::denial::Denial;
+use crate::exchange::{Connection, Exchange};
+use crate::request::{Protocol, RequestRecord};
+use crate::websocket::handover::Io;
+use crate::websocket::relay::{Cause, Patience, Tunnel, relay};
+
+/// A connection just accepted.
+pub(super) struct Arrival {
+    pub socket: TcpStream,
+    pub peer: ClientAddr,
+    pub role: Role,
+    /// The peer begins with a PROXY protocol header.
+    pub announced: bool,
+    /// Over a limit: it is only told so.
+    pub denied: Option<Denial>,
+    pub guard: ConnectionGuard,
+    pub counted: Counted,
+}
+
+/// A connection that has become a WebSocket.
+pub(super) struct Upgraded {
+    pub tunnel: Tunnel,
+    pub exchange: Arc<Exchange>,
+}
+
+/// Serves one connection until it ends, the gate's patience ends, or, as a WebSocket, one side leaves.
+pub(super) async fn run(door: Arc<Door>, arrival: Arrival) {
+    let mut closing = door.closing.clone();
+    tokio::select! {
+        () = serve(&door, arrival) => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+}
+
+async fn serve(door: &Arc<Door>, arrival: Arrival) {
+    let Arrival { socket, peer, role, announced, denied, guard, counted } = arrival;
+    let _held = (guard, counted);
+    // Boxed, so that a WebSocket does not keep the state of the requests that led to it.
+    let mut second_guard = None;
+    let upgraded = Box::pin(greet(door, socket, peer, role, announced, denied, &mut second_guard)).await;
+    if let Some(upgraded) = upgraded {
+        Box::pin(relay_websocket(door, upgraded)).await;
+    }
+}
+
+/// PROXY protocol, TLS, then requests.
+async fn greet(
+    door: &Arc<Door>,
+    mut socket: TcpStream,
+    mut peer: ClientAddr,
+    role: Role,
+    announced: bool,
+    mut denied: Option<Denial>,
+    second_guard: &mut Option<ConnectionGuard>,
+) -> Option<Upgraded> {
+    // Answers are joined by ourselves; waiting for acknowledgements would only delay them.
+    socket.set_nodelay(true).ok()?;
+    let deadline = Instant::now() + door.snapshot.load().config.timeouts.tls_handshake;
+    if announced {
+        match timeout_at(deadline, proxy_protocol::read_header(&mut socket)).await {
+            Ok(Ok(client)) => {
+                peer = client.map_or(peer, ClientAddr::new);
+                denied = denied.or(admit_announced(door, peer, second_guard)?);
+            }
+            Ok(Err(_)) | Err(_) => {
+                door.metrics.denied(Denial::ProxyProtocol);
+                return None;
+            }
+        }
+    }
+    match role {
+        Role::Redirect => {
+            let connection = Arc::new(Connection::new(peer, None, denied));
+            Box::pin(http1::serve(door, ClientStream::new(Box::new(socket)), connection, role)).await
+        }
+        Role::Https => {
+            let stream = handshake(door, socket, deadline).await?;
+            let session = stream.get_ref().1;
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
+            let name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+            let connection = Arc::new(Connection::new(peer, name.map(Arc::from), denied));
+            let stream = ClientStream::new(Box::new(stream));
+            if is_http2 {
+                Box::pin(http2::serve(door, stream, connection)).await;
+                None
+            } else {
+                Box::pin(http1::serve(door, stream, connection, role)).await
+            }
+        }
+    }
+}
+
+/// Counts an announced client as such; `None` closes its connection.
+fn admit_announced(door: &Door, client: ClientAddr, held: &mut Option<ConnectionGuard>) -> Option<Option<Denial>> {
+    // The proxy's own slot has counted towards the total already.
+    let mut limits = limits(door);
+    limits.total = usize::MAX;
+    match door.connections.admit(client.key(), limits) {
+        Admitted::Yes(guard) => {
+            *held = Some(guard);
+            Some(None)
+        }
+        Admitted::OnlyToHear(denial, guard) => {
+            *held = Some(guard);
+            Some(Some(denial))
+        }
+        Admitted::No(denial) => {
+            door.metrics.denied(denial);
+            None
+        }
+    }
+}
+
+async fn handshake(door: &Door, socket: TcpStream, deadline: Instant) -> Option<TlsStream<TcpStream>> {
+    let acceptor = tokio_rustls::TlsAcceptor::from(door.tls.clone());
+    match timeout_at(deadline, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => {
+            let session = stream.get_ref().1;
+            let version = match session.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+                _ => "1.2",
+            };
+            let resumed = match session.handshake_kind() {
+                Some(rustls::HandshakeKind::Resumed) => "yes",
+                _ => "no",
+            };
+            door.metrics.handshakes.with_label_values(&[version, resumed]).inc();
+            Some(stream)
+        }
+        Ok(Err(error)) => {
+            door.metrics.denied(tls_denial(&error));
+            None
+        }
+        Err(_) => {
+            door.metrics.denied(Denial::TlsTimeout);
+            None
+        }
+    }
+}
+
+fn tls_denial(error: &io::Error) -> Denial {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        // What rustls says when the certificate store has no certificate for a name, or was given no name.
+        Some(rustls::Error::General(what)) if what.contains("certificate") => Denial::TlsName,
+        _ => Denial::TlsHandshake,
+    }
+}
+
+async fn relay_websocket(door: &Door, upgraded: Upgraded) {
+    let Upgraded { tunnel, exchange } = upgraded;
+    let begun = std::time::Instant::now();
+    let started = std::time::SystemTime::now();
+    door.metrics.websockets_open.inc();
+    let open = WebSocketGuard(door.metrics.websockets_open.clone());
+    let patience = {
+        let timeouts = &door.snapshot.load().config.timeouts;
+        Patience { idle: timeouts.websocket_idle, write_stall: timeouts.write_stall }
+    };
+    let report = relay(tunnel, patience, door.draining.clone()).await;
+    drop(open);
+    let denial = match report.cause {
+        Cause::Idle => Some(Denial::WebSocketIdle),
+        Cause::WriteStall => Some(Denial::WriteStall),
+        Cause::Client | Cause::Upstream | Cause::Shutdown | Cause::Broken => None,
+    };
+    if let Some(denial) = denial {
+        door.metrics.denied(denial);
+    }
+    door.metrics.websockets_closed.with_label_values(&[report.cause.as_str()]).inc();
+    door.metrics.websocket_bytes.with_label_values(&["up"]).inc_by(report.up);
+    door.metrics.websocket_bytes.with_label_values(&["down"]).inc_by(report.down);
+    door.access_log.log(RequestRecord {
+        started,
+        remote: exchange.client().ip(),
+        host: exchange.host(),
+        method: "GET".into(),
+        target: String::new(),
+        protocol: Protocol::WebSocket,
+        status: 101,
+        request_body_bytes: report.up,
+        response_body_bytes: report.down,
+        duration: begun.elapsed(),
+        upstream_duration: None,
+        user_agent: None,
+        reason: Some(report.cause.as_str()),
+    });
+}
+
+struct WebSocketGuard(prometheus::IntGauge);
+
+impl Drop for WebSocketGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// How long and how much is read of a client that has been refused, so that it hears why: closing a socket with
+/// unread bytes resets it, and the answer with it.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Sends `farewell`, ends our side and waits a moment for the client to end its own.
+pub(super) async fn linger(mut io: Io, farewell: &[u8]) {
+    let goodbye = async {
+        io.write_all(farewell).await?;
+        io.flush().await?;
+        io.shutdown().await?;
+        let mut scratch = [0; 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match io.read(&mut scratch).await? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whether the client listened is its own affair.
+    let _ = timeout(LINGER, goodbye).await;
+}

@@ -1,0 +1,286 @@
+//! The HTTP/2 loop of one connection: accept streams, hand each to Pingora, and watch what the h2 crate does not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use h2::Reason;
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{self as v2, H2Accept, H2Options, HttpSession};
+use pingora_core::protocols::{Digest, Stream};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::http2_meter::{Http2Counts, Http2Meter};
+use super::stream::{ClientStream, digest_of};
+use super::{Door, body_limits, body_overdue};
+use crate::config::{Limits, Timeouts};
+use crate::denial::Denial;
+use crate::exchange::{Connection, Exchange};
+
+type H2Connection = h2::server::Connection<Stream, bytes::Bytes>;
+
+/// Unread answers buffered per stream; more waits at the upstream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Flow control: enough for a fast upload over a slow line, little enough for many connections.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Streams that a client may reset before we have even looked at them; h2 ends the connection beyond that.
+const PENDING_RESETS: usize = 10;
+/// Control frames per RST_STREAM that a client may send: pings and settings are cheaper than streams.
+const CONTROL_PER_RESET: u32 = 10;
+/// Malformed requests on one connection; one may be a mistake.
+const REJECTED_MAX: u32 = 32;
+/// The time in which resets are counted.
+const RESET_WINDOW: Duration = Duration::from_secs(60);
+/// How long the last frames of a connection may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves streams until the connection ends.
+pub(super) async fn serve(door: &Arc<Door>, stream: ClientStream, connection: Arc<Connection>) {
+    let snapshot = door.snapshot.load_full();
+    let counts = Arc::new(Http2Counts::default());
+    let stream = stream.with_meter(Http2Meter::new(connection.clone(), counts.clone()));
+    let options = options(&snapshot.config.limits);
+    let preface = snapshot.config.timeouts.http2_preface;
+    drop(snapshot);
+    let h2 = match timeout(preface, v2::handshake(Box::new(stream), Some(options))).await {
+        Ok(Ok(h2)) => h2,
+        Ok(Err(_)) => return,
+        Err(_) => return door.metrics.denied(Denial::Http2Preface),
+    };
+    Streams::new(door.clone(), connection, counts).run(h2).await;
+}
+
+fn options(limits: &Limits) -> H2Options {
+    let mut options = v2::default_h2_options();
+    options
+        .max_concurrent_streams(limits.http2_streams)
+        .max_header_list_size(u32::try_from(limits.head_size.bytes()).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_send_buffer_size(SEND_BUFFER)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    options
+}
+
+/// The state of one connection's loop.
+struct Streams {
+    door: Arc<Door>,
+    connection: Arc<Connection>,
+    counts: Arc<Http2Counts>,
+    live: Arc<AtomicUsize>,
+    accepted: u32,
+    rejected: u32,
+    idle_since: Instant,
+    budget: ResetBudget,
+    leaving: bool,
+}
+
+enum Event {
+    Accepted(HttpSession, Arc<Exchange>),
+    Rejected,
+    Ended,
+    Draining,
+    Tick,
+}
+
+impl Streams {
+    fn new(door: Arc<Door>, connection: Arc<Connection>, counts: Arc<Http2Counts>) -> Self {
+        Self {
+            door,
+            connection,
+            counts,
+            live: Arc::default(),
+            accepted: 0,
+            rejected: 0,
+            idle_since: Instant::now(),
+            budget: ResetBudget::new(Instant::now()),
+            leaving: false,
+        }
+    }
+
+    async fn run(mut self, mut h2: H2Connection) {
+        loop {
+            match self.next(&mut h2).await {
+                Event::Accepted(session, exchange) => self.begin(&mut h2, session, exchange),
+                Event::Rejected => {
+                    self.rejected += 1;
+                    self.door.metrics.denied(Denial::Malformed);
+                }
+                Event::Ended => return,
+                Event::Draining => self.leave(&mut h2),
+                Event::Tick => {}
+            }
+            if let Some((denial, reason)) = self.verdict() {
+                self.door.metrics.denied(denial);
+                return say_goodbye(h2, reason).await;
+            }
+        }
+    }
+
+    async fn next(&mut self, h2: &mut H2Connection) -> Event {
+        // Each stream brings its own exchange; the digest is asked for before the stream is there.
+        let exchange = Arc::new(Exchange::new(self.connection.clone(), true, None));
+        let digest = Digest { proxy_digest: Some(digest_of(exchange.clone())), ..Digest::default() };
+        let mut draining = self.door.draining.clone();
+        let tick = Instant::now() + self.tick();
+        tokio::select! {
+            accepted = HttpSession::from_h2_conn(h2, Arc::new(digest)) => match accepted {
+                Ok(Some(H2Accept::Session(session))) => Event::Accepted(session, exchange),
+                Ok(Some(H2Accept::Rejected)) => Event::Rejected,
+                Ok(None) | Err(_) => Event::Ended,
+            },
+            _ = draining.wait_for(|draining| *draining), if !self.leaving => Event::Draining,
+            () = sleep_until(tick) => Event::Tick,
+        }
+    }
+
+    fn tick(&self) -> Duration {
+        let idle = self.patience(&self.door.snapshot.load().config.timeouts);
+        (idle / 4).clamp(Duration::from_millis(20), Duration::from_secs(5))
+    }
+
+    /// How long the connection may be without a stream.
+    fn patience(&self, timeouts: &Timeouts) -> Duration {
+        if self.accepted == 0 { timeouts.request_head } else { timeouts.http2_idle }
+    }
+
+    /// Whether the connection has to end, why, and what the client is told.
+    fn verdict(&mut self) -> Option<(Denial, Reason)> {
+        let now = Instant::now();
+        let snapshot = self.door.snapshot.load();
+        if !self.budget.spend(self.counts.take(), snapshot.config.limits.http2_resets, now) {
+            return Some((Denial::Http2Resets, Reason::ENHANCE_YOUR_CALM));
+        }
+        if self.rejected > REJECTED_MAX {
+            return Some((Denial::Malformed, Reason::PROTOCOL_ERROR));
+        }
+        if self.live.load(Relaxed) > 0 {
+            self.idle_since = now;
+            return None;
+        }
+        let patience = self.patience(&snapshot.config.timeouts);
+        (now - self.idle_since >= patience).then_some((Denial::Http2Idle, Reason::NO_ERROR))
+    }
+
+    fn leave(&mut self, h2: &mut H2Connection) {
+        self.leaving = true;
+        h2.graceful_shutdown();
+    }
+
+    fn begin(&mut self, h2: &mut H2Connection, session: HttpSession, exchange: Arc<Exchange>) {
+        self.accepted += 1;
+        self.idle_since = Instant::now();
+        let last = self.accepted >= self.door.snapshot.load().config.limits.requests_per_connection;
+        if !self.leaving && (last || self.connection.denied.is_some()) {
+            if last {
+                self.door.metrics.denied(Denial::RequestsPerConnection);
+            }
+            self.leave(h2);
+        }
+        self.live.fetch_add(1, Relaxed);
+        let live = LiveStream(self.live.clone());
+        tokio::spawn(serve_stream(self.door.clone(), session, exchange, live));
+    }
+}
+
+/// Takes one off the count when its stream ends.
+struct LiveStream(Arc<AtomicUsize>);
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn serve_stream(door: Arc<Door>, mut session: HttpSession, exchange: Arc<Exchange>, _live: LiveStream) {
+    let snapshot = door.snapshot.load_full();
+    if session.is_body_done() {
+        exchange.progress.set_body_done();
+    }
+    let serve = async {
+        // A body that drips holds neither the memory of a request in hand nor a connection to the upstream.
+        if !session.is_body_done() {
+            session.enable_retry_buffering();
+            if session.read_body_bytes().await.is_err() {
+                return;
+            }
+        }
+        // Boxed where it begins: while it waits above, a stream costs nothing of it.
+        Box::pin(door.proxy.process_new_http(ServerSession::new_http2(session), &door.draining)).await;
+    };
+    tokio::select! {
+        () = serve => {}
+        () = body_overdue(&exchange, body_limits(&snapshot), is_waiting) => {
+            // Cut before the proxy took it over, the request has left no record: count it here.
+            if !exchange.progress.is_taken() {
+                door.metrics.denied(Denial::SlowBody);
+            }
+        }
+    }
+}
+
+/// Everything the client has sent has been read: whoever is late, it is not the upstream.
+fn is_waiting(exchange: &Exchange) -> bool {
+    let connection = &exchange.connection;
+    connection.http2_body_bytes.load(Relaxed) <= connection.body_bytes_read.load(Relaxed)
+}
+
+async fn say_goodbye(mut h2: H2Connection, reason: Reason) {
+    if reason == Reason::NO_ERROR {
+        h2.graceful_shutdown();
+    } else {
+        h2.abrupt_shutdown(reason);
+    }
+    let flushed = async { while let Some(Ok(_)) = h2.accept().await {} };
+    // Who does not listen is not waited for.
+    let _ = timeout(FAREWELL, flushed).await;
+}
+
+/// Resets and control frames that a client has left in the current window.
+struct ResetBudget {
+    resets: u32,
+    control: u32,
+    window_began: Instant,
+}
+
+impl ResetBudget {
+    fn new(now: Instant) -> Self {
+        Self { resets: 0, control: 0, window_began: now }
+    }
+
+    /// Whether the client stays within its budget.
+    fn spend(&mut self, (resets, control): (u32, u32), limit: u32, now: Instant) -> bool {
+        if now - self.window_began >= RESET_WINDOW {
+            *self = Self::new(now);
+        }
+        self.resets = self.resets.saturating_add(resets);
+        self.control = self.control.saturating_add(control);
+        self.resets <= limit && self.control <= limit.saturating_mul(CONTROL_PER_RESET)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_that_navigates_stays_within_its_budget_and_a_flood_does_not() {
+        let start = Instant::now();
+        let mut budget = ResetBudget::new(start);
+        assert!(budget.spend((100, 0), 200, start));
+        assert!(budget.spend((100, 2000), 200, start));
+        assert!(!budget.spend((1, 0), 200, start));
+        let mut budget = ResetBudget::new(start);
+        assert!(!budget.spend((0, 2001), 200, start));
+    }
+
+    #[test]
+    fn a_new_window_begins_after_a_minute() {
+        let start = Instant::now();
+        let mut budget = ResetBudget::new(start);
+        assert!(budget.spend((200, 0), 200, start));
+        assert!(budget.spend((200, 0), 200, start + RESET_WINDOW));
+    }
+}

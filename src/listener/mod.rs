@@ -1,0 +1,139 @@
+//! The front door: everything between a stranger's first packet and a request that Pingora may see.
+//!
+//! accept -> connection limits -> PROXY protocol -> TLS -> own head reader (HTTP/1) or own stream loop (HTTP/2), each
+//! with one deadline. Pingora's own loop has no deadline for a whole head, none for an HTTP/2 preface, idle
+//! connection or stalled body, and no count of connections per client.
+
+mod accept;
+mod body_clock;
+mod connection;
+mod connections;
+mod head;
+mod http1;
+mod http2;
+mod http2_meter;
+mod proxy_protocol;
+mod stream;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use pingora_proxy::HttpProxy;
+use tokio::sync::watch;
+
+pub use accept::accept;
+pub use connections::Connections;
+
+use crate::access_log::AccessLog;
+use crate::denial::Denial;
+use crate::exchange::Exchange;
+use crate::metrics::Metrics;
+use crate::proxy::Gateway;
+use crate::request::{Protocol, RequestRecord};
+use crate::snapshot::Snapshot;
+use body_clock::{BodyClock, BodyLimits};
+
+/// What every connection needs; made once.
+pub struct Door {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub proxy: Arc<HttpProxy<Gateway>>,
+    pub tls: Arc<rustls::ServerConfig>,
+    pub connections: Arc<Connections>,
+    pub metrics: Arc<Metrics>,
+    pub access_log: AccessLog,
+    /// Peers that begin with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Where redirects to https point.
+    pub public_port: u16,
+    /// Turns true when the gate begins to shut down: finish what is in hand, begin nothing new.
+    pub draining: watch::Receiver<bool>,
+    /// Turns true when patience with the rest is at its end.
+    pub closing: watch::Receiver<bool>,
+}
+
+/// What a listening socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// TLS, and everything behind it.
+    Https,
+    /// Plain HTTP, which only redirects.
+    Redirect,
+}
+
+impl Role {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Redirect => "http",
+        }
+    }
+}
+
+impl Door {
+    /// Records a request that never reached the proxy.
+    fn record(&self, remote: IpAddr, begun: Instant, outcome: Outcome<'_>) {
+        if let Some(denial) = outcome.denial {
+            self.metrics.denied(denial);
+        }
+        let record = RequestRecord {
+            started: SystemTime::now(),
+            remote,
+            host: None,
+            method: outcome.method.to_owned(),
+            target: outcome.target.to_owned(),
+            protocol: Protocol::Http11,
+            status: outcome.status,
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            duration: begun.elapsed(),
+            upstream_duration: None,
+            user_agent: None,
+            reason: outcome.denial.map(Denial::reason),
+        };
+        self.metrics.finished(&record);
+        self.access_log.log(record);
+    }
+}
+
+/// How a request ended that never reached the proxy; what is not known of it is empty.
+#[derive(Default)]
+struct Outcome<'a> {
+    method: &'a str,
+    target: &'a str,
+    status: u16,
+    denial: Option<Denial>,
+}
+
+fn body_limits(snapshot: &Snapshot) -> BodyLimits {
+    let config = &snapshot.config;
+    BodyLimits {
+        stall: config.timeouts.body_stall,
+        grace: config.timeouts.body_grace,
+        rate: config.limits.body_rate.bytes(),
+    }
+}
+
+/// Looks at the clock this often while a request body is on its way.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Returns when the client of `exchange` has used up the time for its body, and says so in the exchange; never, once
+/// the body is there.
+async fn body_overdue(exchange: &Exchange, limits: BodyLimits, is_waiting: impl Fn(&Exchange) -> bool) {
+    let mut clock = BodyClock::default();
+    let tick = TICK.min(limits.stall / 4).max(Duration::from_millis(10));
+    loop {
+        if exchange.progress.is_body_done() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(tick).await;
+        let waiting = is_waiting(exchange) && !exchange.progress.is_body_done();
+        if clock.tick(tick, exchange.progress.body_bytes(), waiting, &limits) {
+            exchange.progress.deny(Denial::SlowBody);
+            return;
+        }
+    }
+}

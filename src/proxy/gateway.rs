@@ -1,0 +1,290 @@
+//! Hearthgate's `ProxyHttp`: a line of intent per phase.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use super::context::RequestContext;
+use super::failure::Failure;
+use super::headers;
+use super::inspect::{Request, inspect};
+use super::peer;
+use super::response::{self, Answer};
+use crate::access_log::AccessLog;
+use crate::app::home_assistant;
+use crate::config::App;
+use crate::denial::Denial;
+use crate::exchange::Exchange;
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::upstream::health::{Condition, Trouble};
+
+/// Decides about every request and forwards those that may pass.
+pub struct Gateway {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    metrics: Arc<Metrics>,
+    access_log: AccessLog,
+}
+
+/// What is left of a refused request's body is read for so long, to let the client hear the answer.
+const DRAIN: Duration = Duration::from_secs(2);
+
+impl Gateway {
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
+        Self { snapshot, metrics, access_log }
+    }
+
+    /// Whether the request may go on; on HTTP/1, a chunked body must also begin well.
+    async fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> std::result::Result<(), Denial> {
+        let exchange = exchange_of(session).ok_or(Denial::Malformed)?;
+        ctx.identify(session, exchange.clone());
+        let header = session.req_header();
+        let request =
+            Request { method: &header.method, uri: &header.uri, target: header.raw_path(), headers: &header.headers };
+        let accepted = inspect(&request, &exchange.connection, &ctx.snapshot)?;
+        ctx.accept(accepted);
+        self.limit_time(session, &ctx.snapshot);
+        read_first_chunk(session).await
+    }
+
+    fn limit_time(&self, session: &mut Session, snapshot: &Snapshot) {
+        // Bodies are timed by the connection loop, which knows who keeps whom waiting.
+        session.set_read_timeout(None);
+        session.set_write_timeout(Some(snapshot.config.timeouts.write_stall));
+        session.set_total_drain_timeout(Some(DRAIN));
+    }
+}
+
+/// The exchange that the front door put into the session.
+fn exchange_of(session: &Session) -> Option<Arc<Exchange>> {
+    let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
+    data.downcast_ref::<Arc<Exchange>>().cloned()
+}
+
+/// Nothing reaches the upstream before the first chunk of a body has proved to be one.
+async fn read_first_chunk(session: &mut Session) -> std::result::Result<(), Denial> {
+    let header = session.req_header();
+    let chunked = header.headers.contains_key(http::header::TRANSFER_ENCODING);
+    let expects_continue = header.headers.contains_key(http::header::EXPECT);
+    if session.is_http2() || !chunked || expects_continue {
+        return Ok(());
+    }
+    session.enable_retry_buffering();
+    match session.as_downstream_mut().read_request_body().await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Denial::Malformed),
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new(self.snapshot.load_full(), self.metrics.clone(), self.access_log.clone())
+    }
+
+    /// No compression, no other module.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        let Err(denial) = self.admit(session, ctx).await else { return Ok(false) };
+        ctx.denied(denial);
+        response::write(session, &Answer::to_denied(denial)).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        let snapshot = ctx.snapshot.clone();
+        let forwarding = ctx.forwarding().ok_or_else(not_accepted)?;
+        forwarding.attempts += 1;
+        forwarding.sent = Some(Instant::now());
+        let header = session.req_header();
+        peer::peer(forwarding, header.uri.path(), &header.headers, &snapshot.config.timeouts)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _reused: bool,
+        _: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let forwarding = ctx.forwarding().ok_or_else(not_accepted)?;
+        if forwarding.exchange.handover.is_some() {
+            return Ok(()); // dialled and verified by ourselves
+        }
+        peer::check_pin(&forwarding.accepted.route.upstream, digest)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let forwarding = ctx.forwarding().ok_or_else(not_accepted)?;
+        let accepted = &forwarding.accepted;
+        let over_tls = forwarding.exchange.connection.server_name.is_some();
+        headers::to_upstream(request, accepted.client, &accepted.authority, over_tls)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
+        // An empty last DATA frame would become a second end of a chunked body (cloudflare/pingora#935).
+        if body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        let exchange = &forwarding.exchange;
+        exchange.progress.body_read(&exchange.connection, bytes, end);
+        forwarding.body_bytes += bytes as u64;
+        let limit = forwarding.accepted.route.body_size;
+        if limit.is_some_and(|limit| forwarding.body_bytes > limit.bytes()) {
+            ctx.denied(Denial::BodySize);
+            session.set_keepalive(None);
+            return Err(Error::explain(ErrorType::HTTPStatus(413), "over the host's body_size").into_down());
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.upstream_answered();
+        let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && forwarding.exchange.handover.is_none() {
+            return Err(peer::upstream_error(ErrorType::InvalidHTTPHeader, "an upgrade that nobody asked for"));
+        }
+        let upstream = &forwarding.accepted.route.upstream;
+        upstream.answered();
+        if upstream.app == App::HomeAssistant && home_assistant::may_be_distrust(response.status, &response.headers) {
+            upstream.suspect();
+            if matches!(upstream.condition(), Condition::Distrusts { .. }) {
+                return Err(peer::upstream_error(
+                    ErrorType::new("Distrusted"),
+                    "Home Assistant does not trust the gate",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
+        let over_tls = forwarding.exchange.connection.server_name.is_some();
+        headers::to_client(response, &forwarding.accepted.route, over_tls)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(forwarding) = ctx.forwarding() {
+            let upstream = &forwarding.accepted.route.upstream;
+            if let Some(address) = peer._address.as_inet() {
+                upstream.avoid(*address);
+            }
+            // Nothing has been sent: another address of the same upstream is always safe to try.
+            let again = forwarding.exchange.handover.is_none() && forwarding.attempts < upstream.address_count();
+            error.set_retry(again);
+            if again {
+                self.metrics.upstream_retries.inc();
+            }
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        let answer = self.answer_to(error, ctx);
+        let error_code = answer.map_or(0, |answer| answer.status.as_u16());
+        if let Some(answer) = answer
+            && session.response_written().is_none()
+        {
+            session.set_keepalive(None);
+            // The client may have left meanwhile; then nobody misses the answer.
+            let _ = response::write(session, &answer).await;
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
+        ctx.finish(session);
+    }
+
+    /// Everything worth an operator's attention is logged where it is understood; a client that leaves is not.
+    fn suppress_error_log(&self, _: &Session, _: &RequestContext, error: &Error) -> bool {
+        Failure::of(error) != Failure::Internal
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &RequestContext, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+}
+
+impl Gateway {
+    /// What the client is told about an error, and what metrics, log and health learn from it.
+    fn answer_to(&self, error: &Error, ctx: &mut RequestContext) -> Option<Answer> {
+        if let ErrorType::HTTPStatus(413) = error.etype() {
+            return Some(Answer::to_denied(Denial::BodySize));
+        }
+        let failure = Failure::of(error);
+        let distrusted = matches!(error.etype(), ErrorType::Custom("Distrusted"));
+        if distrusted {
+            ctx.failed("distrusted");
+            return Some(Answer::distrusted());
+        }
+        ctx.failed(failure.as_str());
+        match failure {
+            Failure::ClientMalformed => ctx.denied(Denial::Malformed),
+            Failure::ClientStalled => ctx.denied(Denial::WriteStall),
+            Failure::Upstream(cause) => {
+                if let Some(forwarding) = ctx.forwarding() {
+                    report(&forwarding.accepted.route.upstream, cause, forwarding.exchange.progress.is_answered());
+                }
+            }
+            Failure::ClientGone | Failure::Internal => {}
+        }
+        failure.answer()
+    }
+}
+
+/// A connection that breaks after the answer has begun says little about the upstream's health: a stream ended.
+fn report(upstream: &crate::upstream::Upstream, trouble: Trouble, answered: bool) {
+    if !answered {
+        upstream.failed(trouble);
+    }
+}
+
+fn not_accepted() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "a phase ran for a request that was not accepted")
+}

@@ -1,0 +1,81 @@
+//! A route's upstream in Pingora's terms.
+
+use http::HeaderMap;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora_core::utils::tls::{WrappedX509, parse_x509};
+use pingora_core::{Error, ErrorSource, ErrorType};
+
+use super::context::Forwarding;
+use super::upgrade;
+use crate::app::{self, Exchange};
+use crate::config::{Timeouts, UpstreamVerification};
+use crate::upstream::Upstream;
+use crate::upstream::health::Trouble;
+
+/// The peer for the next attempt of this request.
+pub fn peer(
+    forwarding: &Forwarding,
+    path: &str,
+    headers: &HeaderMap,
+    timeouts: &Timeouts,
+) -> pingora_core::Result<Box<HttpPeer>> {
+    let upstream = &forwarding.accepted.route.upstream;
+    let Some(address) = upstream.address() else {
+        upstream.failed(Trouble::Dns);
+        return Err(upstream_error(ErrorType::ConnectError, "the upstream's name has not resolved"));
+    };
+    if forwarding.exchange.handover.is_some() {
+        let mut peer = HttpPeer::new(address, false, String::new());
+        upgrade::take_back(&mut peer, forwarding.exchange.clone(), upstream.clone());
+        peer.options.read_timeout = Some(timeouts.upstream_response);
+        return Ok(Box::new(peer));
+    }
+    let mut peer = HttpPeer::new(address, upstream.is_tls(), upstream.config.host.clone());
+    let silence = match app::exchange_kind(upstream.app, path, headers) {
+        Exchange::Ordinary => timeouts.upstream_response,
+        Exchange::Stream => timeouts.upstream_stream,
+    };
+    let options = &mut peer.options;
+    options.read_timeout = Some(silence);
+    options.write_timeout = Some(silence);
+    options.connection_timeout = Some(timeouts.upstream_connect);
+    options.total_connection_timeout = Some(2 * timeouts.upstream_connect);
+    options.idle_timeout = Some(timeouts.upstream_keep_alive);
+    verification(options, upstream);
+    // Connections verified in different ways never share a pool.
+    peer.group_key = upstream.id;
+    Ok(Box::new(peer))
+}
+
+fn verification(options: &mut PeerOptions, upstream: &Upstream) {
+    if !upstream.authorities.is_empty() {
+        let parsed = upstream.authorities.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
+        options.ca = Some(parsed.collect::<Vec<_>>().into());
+    }
+    match upstream.config.verification {
+        UpstreamVerification::System | UpstreamVerification::Authority(_) => {}
+        // The pin is compared in `check_pin`, before a byte of the request is sent.
+        UpstreamVerification::Pinned(_) | UpstreamVerification::None => {
+            options.verify_cert = false;
+            options.verify_hostname = false;
+        }
+    }
+}
+
+/// Compares the certificate of a connection, fresh or pooled, with the pinned one.
+pub fn check_pin(upstream: &Upstream, digest: Option<&Digest>) -> pingora_core::Result<()> {
+    let UpstreamVerification::Pinned(pin) = &upstream.config.verification else { return Ok(()) };
+    let seen = digest.and_then(|digest| digest.ssl_digest.as_ref()).map(|tls| tls.cert_digest.as_slice());
+    if seen == Some(pin.as_slice()) {
+        Ok(())
+    } else {
+        Err(upstream_error(ErrorType::InvalidCert, "the upstream's certificate is not the pinned one"))
+    }
+}
+
+pub fn upstream_error(kind: ErrorType, what: &'static str) -> Box<Error> {
+    let mut error = Error::explain(kind, what);
+    error.esource = ErrorSource::Upstream;
+    error
+}

@@ -1,0 +1,248 @@
+//! From a configuration file to the snapshot in force: the only writer of the snapshot.
+//!
+//! All or nothing: whatever is wrong with a new configuration, the old one goes on serving, and log, answer and
+//! metric say why. Stores, sockets and WebSockets are not touched.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
+use crate::config::{self, Config, UpstreamScheme, UpstreamVerification};
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::tls::{self, CertificateEntry, CertificateStore, Prepared};
+use crate::upstream::{self, Upstream, UpstreamTls};
+
+/// Makes snapshots from configurations, carrying over what an earlier one has learnt.
+pub struct Builder {
+    certificates: Arc<CertificateStore>,
+    metrics: Arc<Metrics>,
+    next_upstream: AtomicU64,
+}
+
+/// A snapshot that is ready to go into force.
+pub struct Built {
+    snapshot: Snapshot,
+    certificates: Prepared,
+}
+
+impl Builder {
+    pub fn new(certificates: Arc<CertificateStore>, metrics: Arc<Metrics>) -> Self {
+        Self { certificates, metrics, next_upstream: AtomicU64::new(1) }
+    }
+
+    /// Compiles `config` without touching anything that is in force. All errors at once, each a sentence.
+    pub async fn build(&self, config: Config, previous: Option<&Snapshot>) -> Result<Built, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut upstreams = Vec::with_capacity(config.hosts.len());
+        for host in &config.hosts {
+            match self.upstream(host, &config, previous) {
+                Ok(upstream) => upstreams.push(upstream),
+                Err(error) => errors.push(format!("hosts.{}.upstream: {error}", host.name)),
+            }
+        }
+        let certificates = match self.certificates(&config).await {
+            Ok(prepared) => prepared,
+            Err(more) => {
+                errors.extend(more);
+                return Err(errors);
+            }
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let generation = previous.map_or(1, |previous| previous.generation + 1);
+        Ok(Built { snapshot: Snapshot::new(generation, config, upstreams), certificates })
+    }
+
+    /// Puts `built` into force: certificates first, so that no host is routed that cannot be greeted.
+    async fn commit(&self, built: Built) -> Arc<Snapshot> {
+        let Built { snapshot, certificates } = built;
+        let store = self.certificates.clone();
+        // Writing a self-signed certificate is the only thing that may take time; failing to is not fatal.
+        let _ = tokio::task::spawn_blocking(move || store.commit(certificates)).await;
+        self.metrics.retain_hosts();
+        snapshot.upstreams.iter().for_each(|upstream| upstream.publish());
+        record_certificates(&self.metrics, &self.certificates);
+        warn_of_unverified(&snapshot.config);
+        Arc::new(snapshot)
+    }
+
+    /// The first snapshot of the process.
+    pub async fn first(&self, config: Config) -> Result<Arc<Snapshot>, Vec<String>> {
+        let built = self.build(config, None).await?;
+        let snapshot = self.commit(built).await;
+        self.metrics.reload_accepted(snapshot.generation, since_epoch());
+        Ok(snapshot)
+    }
+
+    async fn certificates(&self, config: &Config) -> Result<Prepared, Vec<String>> {
+        let entries: Vec<_> = config
+            .hosts
+            .iter()
+            .map(|host| CertificateEntry {
+                names: std::iter::once(&host.name).chain(&host.aliases).cloned().collect(),
+                files: host.certificate.clone(),
+            })
+            .collect();
+        let (store, directory) = (self.certificates.clone(), config.state_directory.clone());
+        let prepared =
+            tokio::task::spawn_blocking(move || store.prepare(&entries, &directory, SystemTime::now())).await;
+        match prepared {
+            Ok(prepared) => prepared.map_err(|errors| errors.iter().map(ToString::to_string).collect()),
+            Err(_) => Err(vec!["the certificates could not be loaded: the loader panicked".into()]),
+        }
+    }
+
+    fn upstream(
+        &self,
+        host: &config::Host,
+        config: &Config,
+        previous: Option<&Snapshot>,
+    ) -> Result<Arc<Upstream>, tls::TlsError> {
+        let name = host.name.to_string();
+        let connect_timeout = config.timeouts.upstream_connect;
+        let known = previous.into_iter().flat_map(|snapshot| &snapshot.upstreams);
+        for upstream in known {
+            if upstream.serves(&name, host.app, &host.upstream, connect_timeout) {
+                return Ok(upstream.clone());
+            }
+        }
+        let tls = match host.upstream.scheme {
+            UpstreamScheme::Http => None,
+            UpstreamScheme::Https => Some(UpstreamTls {
+                client: tls::client_config(&host.upstream.verification)?,
+                authorities: tls::authorities(&host.upstream.verification)?,
+            }),
+        };
+        let id = self.next_upstream.fetch_add(1, Relaxed);
+        let metrics = self.metrics.clone();
+        let upstream = Upstream::new(id, name.into(), host.app, host.upstream.clone(), connect_timeout, tls, metrics);
+        Ok(Arc::new(upstream))
+    }
+}
+
+fn warn_of_unverified(config: &Config) {
+    for host in &config.hosts {
+        if host.upstream.scheme == UpstreamScheme::Https && host.upstream.verification == UpstreamVerification::None {
+            log::warn!("upstream certificate is not verified: whoever is in between can read along host={}", host.name);
+        }
+    }
+}
+
+/// Takes over what the certificate store knows.
+pub fn record_certificates(metrics: &Metrics, certificates: &CertificateStore) {
+    let facts = certificates.facts();
+    let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let expiries = facts.iter().map(|fact| (fact.host.as_str(), seconds(fact.not_after)));
+    metrics.certificates(expiries, facts.iter().filter(|fact| fact.last_error.is_some()).count());
+}
+
+/// What tells one state of a file from another, without reading it; `None` while there is none.
+pub fn stamp(file: &Path) -> Option<(SystemTime, u64, u64)> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+fn since_epoch() -> std::time::Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Reads the file again and swaps the snapshot.
+pub struct Reloader {
+    /// `None` for a configuration that came from no file.
+    file: Option<PathBuf>,
+    builder: Builder,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    metrics: Arc<Metrics>,
+    /// One reload at a time; holds how the last one ended.
+    last: Mutex<()>,
+    last_reload: parking_lot::Mutex<Option<LastReload>>,
+}
+
+impl Reloader {
+    pub fn new(
+        file: Option<PathBuf>,
+        builder: Builder,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { file, builder, snapshot, metrics, last: Mutex::default(), last_reload: parking_lot::Mutex::default() }
+    }
+
+    /// The file that is read.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// How the last reload ended.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.lock().clone()
+    }
+
+    /// Reads, checks, builds and swaps.
+    pub async fn reload(&self) -> ReloadReport {
+        let _one_at_a_time = self.last.lock().await;
+        let report = self.attempt().await;
+        *self.last_reload.lock() = Some(LastReload { at: SystemTime::now(), outcome: report.outcome });
+        match report.outcome {
+            ReloadOutcome::Accepted | ReloadOutcome::Unchanged => {
+                self.metrics.reload_accepted(report.generation, since_epoch());
+                log::info!("configuration {} generation={}", report.outcome.as_str(), report.generation);
+            }
+            ReloadOutcome::Refused => {
+                self.metrics.reload_refused();
+                let why = report.errors.join("; ");
+                log::error!(
+                    "configuration refused, the old one goes on serving generation={}: {why}",
+                    report.generation
+                );
+            }
+        }
+        report
+    }
+
+    async fn attempt(&self) -> ReloadReport {
+        let current = self.snapshot.load_full();
+        let refused = |errors, keys_needing_restart| ReloadReport {
+            outcome: ReloadOutcome::Refused,
+            generation: current.generation,
+            errors,
+            keys_needing_restart,
+        };
+        let Some(file) = &self.file else {
+            return refused(vec!["this gate was started without a configuration file".into()], Vec::new());
+        };
+        let config = match Config::load(file) {
+            Ok(config) => config,
+            Err(error) => return refused(vec![error.to_string()], Vec::new()),
+        };
+        let keys: Vec<_> = current.config.keys_needing_restart(&config).into_iter().map(String::from).collect();
+        if !keys.is_empty() {
+            return refused(vec![format!("these keys need a restart: {}", keys.join(", "))], keys);
+        }
+        let unchanged = config == current.config;
+        let built = match self.builder.build(config, Some(&current)).await {
+            Ok(built) => built,
+            Err(errors) => return refused(errors, Vec::new()),
+        };
+        let outcome = if unchanged { ReloadOutcome::Unchanged } else { ReloadOutcome::Accepted };
+        let snapshot = self.builder.commit(built).await;
+        let generation = if unchanged { current.generation } else { snapshot.generation };
+        if !unchanged {
+            for upstream in &snapshot.upstreams {
+                if !current.upstreams.iter().any(|known| Arc::ptr_eq(known, upstream)) {
+                    tokio::spawn(upstream::watch(Arc::downgrade(upstream)));
+                }
+            }
+            self.snapshot.store(snapshot);
+        }
+        ReloadReport { outcome, generation, errors: Vec::new(), keys_needing_restart: Vec::new() }
+    }
+}

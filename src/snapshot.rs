@@ -1,0 +1,57 @@
+//! Everything derived from one accepted configuration. Immutable; a request keeps the one it began with.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::config::{App, ByteSize, Config};
+use crate::routing::HostTable;
+use crate::upstream::Upstream;
+
+/// One generation of the configuration, compiled.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts accepted configurations since the start, from 1.
+    pub generation: u64,
+    pub config: Config,
+    pub routes: HostTable<Route>,
+    /// In the order of the file.
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// What is done with the requests for one host.
+#[derive(Debug)]
+pub struct Route {
+    /// As configured; the only spelling that reaches metrics.
+    pub name: Arc<str>,
+    pub app: App,
+    pub upstream: Arc<Upstream>,
+    /// The largest request body.
+    pub body_size: Option<ByteSize>,
+    pub strict_transport_security: Option<HeaderValue>,
+    pub security_headers: bool,
+}
+
+impl Snapshot {
+    /// Compiles `config`. `upstreams` belong to its hosts, in the same order.
+    pub fn new(generation: u64, config: Config, upstreams: Vec<Arc<Upstream>>) -> Self {
+        let mut routes = HostTable::default();
+        for (host, upstream) in config.hosts.iter().zip(&upstreams) {
+            let max_age = host.strict_transport_security.as_secs();
+            let route = Arc::new(Route {
+                name: upstream.host.clone(),
+                app: host.app,
+                upstream: upstream.clone(),
+                body_size: host.body_size,
+                strict_transport_security: (max_age > 0).then(|| {
+                    HeaderValue::try_from(format!("max-age={max_age}")).expect("digits are a valid field value")
+                }),
+                security_headers: host.security_headers,
+            });
+            for name in std::iter::once(&host.name).chain(&host.aliases) {
+                routes.insert(name, route.clone());
+            }
+        }
+        Self { generation, config, routes, upstreams }
+    }
+}
