@@ -1,0 +1,18 @@
+//! Behaviour over real sockets: one gate in this process per test, on ports of its own, in front of a fake upstream.
+//!
+//! Each test tells one story by its name. A security rule has a test for the refusal and one for the neighbour that
+//! must pass. Nothing sleeps for luck: deadlines are shortened by configuration, and what takes time is polled.
+
+mod harness;
+
+mod bodies;
+mod connections;
+mod http2_bodies;
+mod http2_floods;
+mod http2_refusals;
+mod limits;
+mod malformed_heads;
+mod names;
+mod proxy_protocol;
+mod regression;
+mod slow_clients;

@@ -1,0 +1,41 @@
+//! Bugs that were found once, each with the smallest story that shows it.
+
+use hearthgate::denial::Denial;
+
+use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup};
+
+/// Pingora compares the two byte by byte and answered with a page of its own, which no metric and no log knew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absolute_target_that_differs_from_its_host_in_spelling_is_refused_by_the_gate() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut client = gate.client().await;
+    let answer = client.exchange("GET http://ha.test:443/ HTTP/1.1\r\nHost: ha.test\r\n\r\n").await;
+    assert_eq!((answer.status, answer.field("server")), (400, None));
+    gate.has_denied(Denial::BadHost, 1).await;
+    assert_eq!(upstream.connections(), 0);
+}
+
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: ha.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// The refusal left the connection open, with a body on it of which nobody knew the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_behind_a_broken_first_chunk() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut client = gate.client().await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: ha.test\r\n\r\n";
+    let answer = client.exchange(format!("{CHUNKED}x\r\nhello\r\n0\r\n\r\n{smuggled}")).await;
+    assert_eq!((answer.status, answer.field("connection")), (400, Some("close")));
+    client.closed().await;
+    assert_eq!(upstream.connections(), 0);
+}
+
+/// Half of a chunk's head counted as a body that had begun, so that a dripping one held an upstream connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_chunk_head_does_not_reach_the_upstream() {
+    let mut upstream = RawUpstream::start().await;
+    let gate = Setup::new(upstream.address).section("timeouts: {body_stall: 200ms}").start().await;
+    assert_eq!(gate.client().await.exchange(format!("{CHUNKED}5")).await.status, 408);
+    upstream.is_untouched().await;
+}
