@@ -7,9 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::Mutex;
 
 use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
@@ -71,7 +72,12 @@ impl Builder {
     ) -> Result<Built, Vec<String>> {
         let builder = self.clone();
         let built = tokio::task::spawn_blocking(move || builder.build(config, previous.as_deref()));
-        built.await.unwrap_or_else(|_| Err(vec!["the configuration could not be compiled: the gate has a bug".into()]))
+        let bug = |_| Err(vec!["the configuration could not be compiled: the gate has a bug".into()]);
+        let built = built.await.unwrap_or_else(bug)?;
+        // An upstream that is new has an address before its first request, if its name resolves at all.
+        let unresolved = built.snapshot.upstreams.iter().filter(|upstream| upstream.address().is_none());
+        join_all(unresolved.map(|upstream| upstream.resolve())).await;
+        Ok(built)
     }
 
     /// Puts `built` into force: certificates first, so that no host is routed that cannot be greeted.
@@ -138,6 +144,14 @@ fn warn_of_unverified(config: &Config) {
     }
 }
 
+/// What a start with this configuration would stumble over: the path of a reload, without the swap. Nothing is written
+/// and nothing listens.
+pub fn problems(config: Config) -> Vec<String> {
+    tls::install_provider();
+    let builder = Builder::new(Arc::new(CertificateStore::new()), Arc::new(Metrics::new()));
+    builder.build(config, None).err().unwrap_or_default()
+}
+
 /// Takes over what the certificate store knows.
 pub fn record_certificates(metrics: &Metrics, certificates: &CertificateStore) {
     let facts = certificates.facts();
@@ -146,13 +160,13 @@ pub fn record_certificates(metrics: &Metrics, certificates: &CertificateStore) {
     metrics.certificates(expiries, facts.iter().filter(|fact| fact.last_error.is_some()).count());
 }
 
-/// What tells one state of a file from another, without reading it; `None` while there is none.
-pub fn stamp(file: &Path) -> Option<(SystemTime, u64, u64)> {
+/// `None` while there is no such file.
+fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
-fn since_epoch() -> std::time::Duration {
+fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -166,7 +180,12 @@ pub struct Reloader {
     /// One reload at a time; holds how the last one ended.
     last: Mutex<()>,
     last_reload: parking_lot::Mutex<Option<LastReload>>,
+    /// The state of the file at the start.
+    first_stamp: Option<Stamp>,
 }
+
+/// What tells one state of a file from another without reading it: when it was written, its size and its inode.
+pub type Stamp = (SystemTime, u64, u64);
 
 impl Reloader {
     pub fn new(
@@ -175,12 +194,31 @@ impl Reloader {
         snapshot: Arc<ArcSwap<Snapshot>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { file, builder, snapshot, metrics, last: Mutex::default(), last_reload: parking_lot::Mutex::default() }
+        Self {
+            first_stamp: file.as_deref().and_then(stamp),
+            file,
+            builder,
+            snapshot,
+            metrics,
+            last: Mutex::default(),
+            last_reload: parking_lot::Mutex::default(),
+        }
     }
 
-    /// The file that is read.
-    pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+    /// Reloads when the file changes, for ever.
+    ///
+    /// Polls instead of asking inotify: an editor's rename, a bind mount and a network file system all look the same.
+    pub async fn watch(&self, interval: Duration) {
+        let Some(file) = &self.file else { return };
+        let mut seen = self.first_stamp;
+        loop {
+            tokio::time::sleep(interval).await;
+            let now = stamp(file);
+            if now.is_some() && now != seen {
+                seen = now;
+                self.reload().await;
+            }
+        }
     }
 
     /// How the last reload ended.
@@ -227,7 +265,7 @@ impl Reloader {
         };
         let keys: Vec<_> = current.config.keys_needing_restart(&config).into_iter().map(String::from).collect();
         if !keys.is_empty() {
-            return refused(vec![format!("these keys need a restart: {}", keys.join(", "))], keys);
+            return refused(Vec::new(), keys);
         }
         let unchanged = config == current.config;
         let built = match self.builder.build_aside(config, Some(current.clone())).await {

@@ -280,8 +280,9 @@ fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
     }
     let interval = snapshot.config.reload.interval;
     tasks.spawn(refresh_certificates(gate.clone(), interval));
-    if snapshot.config.reload.watch && gate.reloader.file().is_some() {
-        tasks.spawn(reload_on_change(gate.clone(), interval));
+    if snapshot.config.reload.watch {
+        let gate = gate.clone();
+        tasks.spawn(async move { gate.reloader.watch(interval).await });
     }
     tasks
 }
@@ -293,20 +294,6 @@ async fn refresh_certificates(gate: Arc<Gate>, interval: Duration) {
         let news = tokio::task::spawn_blocking(move || certificates.refresh(SystemTime::now())).await;
         if news.is_ok_and(|news| !news.is_empty()) {
             reload::record_certificates(&gate.metrics, &gate.certificates);
-        }
-    }
-}
-
-/// Polls instead of asking inotify: an editor's rename, a bind mount and a network file system all look the same.
-async fn reload_on_change(gate: Arc<Gate>, interval: Duration) {
-    let Some(file) = gate.reloader.file().map(PathBuf::from) else { return };
-    let mut seen = reload::stamp(&file);
-    loop {
-        tokio::time::sleep(interval).await;
-        let now = reload::stamp(&file);
-        if now.is_some() && now != seen {
-            seen = now;
-            gate.reloader.reload().await;
         }
     }
 }

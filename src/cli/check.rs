@@ -2,16 +2,13 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{ConfigArgument, Exit};
 use crate::config::{Config, ConfigError};
-use crate::metrics::Metrics;
-use crate::reload::Builder;
-use crate::tls::{self, CertificateStore};
+use crate::reload;
 
 #[derive(Debug, PartialEq, Args)]
 pub(super) struct Arguments {
@@ -55,18 +52,15 @@ enum Verdict {
 pub(super) struct Unusable(Vec<String>);
 
 impl Verdict {
-    /// The path of a reload, without the swap: nothing is written and nothing listens.
     fn of(loaded: Result<Config, ConfigError>) -> Self {
         let config = match loaded {
             Ok(config) => config,
             Err(error) => return Self::Wrong(error),
         };
-        tls::install_provider();
-        let builder = Builder::new(Arc::new(CertificateStore::new()), Arc::new(Metrics::new()));
         let hosts = config.hosts.len();
-        match builder.build(config, None) {
-            Ok(_) => Self::Accepted { hosts },
-            Err(problems) => Self::Unusable(problems),
+        match reload::problems(config) {
+            problems if problems.is_empty() => Self::Accepted { hosts },
+            problems => Self::Unusable(problems),
         }
     }
 

@@ -148,7 +148,10 @@ impl SocketArgument {
         let answer = runtime.context("cannot start the runtime")?.block_on(question(&client));
         answer.map_err(|error| match is_guess {
             false => error.into(),
-            true => anyhow::anyhow!("{error} (a guess, for {GUESSED}; `--socket` names another)"),
+            true => {
+                let findings = Config::load(&self.file.config).err().map_or_else(String::new, |e| format!("{e}\n"));
+                anyhow::anyhow!("{findings}{error} (a guess, for {GUESSED}; `--socket` names another)")
+            }
         })
     }
 
@@ -157,7 +160,10 @@ impl SocketArgument {
         match (&self.socket, Config::load(&self.file.config)) {
             (Some(socket), _) => (socket.clone(), false),
             (None, Ok(config)) => (config.admin.socket, false),
-            (None, Err(_)) => (PathBuf::from(DEFAULT_SOCKET), true),
+            (None, Err(_)) => match Config::admin_socket_in(&self.file.config) {
+                Some(socket) => (socket, false),
+                None => (PathBuf::from(DEFAULT_SOCKET), true),
+            },
         }
     }
 }

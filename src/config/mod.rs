@@ -15,6 +15,7 @@ mod names;
 mod node;
 mod read;
 mod restart;
+mod salvage;
 mod secret;
 mod sections;
 mod size;

@@ -216,13 +216,14 @@ async fn redirect(
     head: &Head,
     begun: std::time::Instant,
 ) -> Option<Upgraded> {
-    let denial =
-        connection.denied.or_else(|| snapshot.routes.find(&head.host).is_none().then_some(Denial::Misdirected));
+    let route = snapshot.routes.find(&head.host);
+    let denial = connection.denied.or(route.is_none().then_some(Denial::Misdirected));
     let (status, answer) = match denial {
         Some(denial) => (denial.status().map_or(0, |status| status.as_u16()), response::raw_denial(denial)),
         None => (308, response::raw_redirect(&head.host, door.public_port, &head.target)),
     };
-    let outcome = Outcome { method: &head.method, target: &head.target, status, denial };
+    let host = route.map(|route| route.name.clone());
+    let outcome = Outcome { host, method: &head.method, target: &head.target, status, denial };
     door.record(connection.peer.ip(), begun, outcome);
     refuse(stream, &answer).await
 }

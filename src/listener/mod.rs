@@ -83,7 +83,7 @@ impl Door {
         let record = RequestRecord {
             started: SystemTime::now(),
             remote,
-            host: None,
+            host: outcome.host,
             method: outcome.method.to_owned(),
             target: outcome.target.to_owned(),
             protocol: Protocol::Http11,
@@ -103,6 +103,7 @@ impl Door {
 /// How a request ended that never reached the proxy; what is not known of it is empty.
 #[derive(Default)]
 struct Outcome<'a> {
+    host: Option<Arc<str>>,
     method: &'a str,
     target: &'a str,
     status: u16,

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
+use super::peer::UNRESOLVED;
 use super::response::Answer;
 use crate::upstream::health::Trouble;
 
@@ -74,6 +75,7 @@ impl Failure {
 /// What a failure on the way to or at the upstream says about it.
 pub fn trouble(kind: &ErrorType) -> Trouble {
     match kind {
+        unresolved if *unresolved == UNRESOLVED => Trouble::Dns,
         ErrorType::ConnectRefused => Trouble::Refused,
         ErrorType::ConnectTimedout
         | ErrorType::ConnectNoRoute

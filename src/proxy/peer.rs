@@ -11,7 +11,9 @@ use super::upgrade;
 use crate::app::{self, Exchange};
 use crate::config::{Timeouts, UpstreamVerification};
 use crate::upstream::Upstream;
-use crate::upstream::health::Trouble;
+
+/// The upstream has no address yet; Pingora has no word for it.
+pub const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
 
 /// The peer for the next attempt of this request.
 pub fn peer(
@@ -22,8 +24,7 @@ pub fn peer(
 ) -> pingora_core::Result<Box<HttpPeer>> {
     let upstream = &forwarding.accepted.route.upstream;
     let Some(address) = upstream.address() else {
-        upstream.failed(Trouble::Dns);
-        return Err(upstream_error(ErrorType::ConnectError, "the upstream's name has not resolved"));
+        return Err(upstream_error(UNRESOLVED, "the upstream's name has not resolved"));
     };
     if forwarding.exchange.handover.is_some() {
         let mut peer = HttpPeer::new(address, false, String::new());

@@ -191,4 +191,4 @@ impl Upstream {
 
 /// More addresses than any home server has.
 const MAX_ADDRESSES: usize = 16;
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
