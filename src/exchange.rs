@@ -26,11 +26,28 @@ pub struct Connection {
     pub http2_body_bytes: AtomicU64,
     /// Counts the request body bytes of all streams that the proxy has read.
     pub body_bytes_read: AtomicU64,
+    write_stalled: AtomicBool,
 }
 
 impl Connection {
     pub fn new(peer: ClientAddr, server_name: Option<Arc<str>>, denied: Option<Denial>) -> Self {
-        Self { peer, server_name, denied, http2_body_bytes: AtomicU64::new(0), body_bytes_read: AtomicU64::new(0) }
+        Self {
+            peer,
+            server_name,
+            denied,
+            http2_body_bytes: AtomicU64::new(0),
+            body_bytes_read: AtomicU64::new(0),
+            write_stalled: AtomicBool::new(false),
+        }
+    }
+
+    /// The client has taken nothing of what it was sent for too long.
+    pub fn set_write_stalled(&self) {
+        self.write_stalled.store(true, Relaxed);
+    }
+
+    pub fn is_write_stalled(&self) -> bool {
+        self.write_stalled.load(Relaxed)
     }
 }
 
@@ -39,6 +56,8 @@ impl Connection {
 pub struct Progress {
     /// Body bytes of this request that the proxy has read.
     body_bytes: AtomicU64,
+    /// Those of them that the front door has read, and the proxy will see again.
+    read_ahead: AtomicU64,
     body_done: AtomicBool,
     /// HTTP/1: the proxy waits for the client's next body byte.
     awaiting_client: AtomicBool,
@@ -92,10 +111,21 @@ impl Exchange {
 }
 
 impl Progress {
+    /// The front door has read a piece of the request body, which the proxy will see again.
+    pub fn body_read_ahead(&self, connection: &Connection, bytes: usize) {
+        self.count_body(connection, bytes as u64);
+        self.read_ahead.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn count_body(&self, connection: &Connection, bytes: u64) {
+        self.body_bytes.fetch_add(bytes, Relaxed);
+        connection.body_bytes_read.fetch_add(bytes, Relaxed);
+    }
+
     /// The proxy has read a piece of the request body.
     pub fn body_read(&self, connection: &Connection, bytes: usize, end: bool) {
-        self.body_bytes.fetch_add(bytes as u64, Relaxed);
-        connection.body_bytes_read.fetch_add(bytes as u64, Relaxed);
+        let seen = self.read_ahead.swap(0, Relaxed);
+        self.count_body(connection, (bytes as u64).saturating_sub(seen));
         if end {
             self.body_done.store(true, Relaxed);
         }

@@ -38,7 +38,9 @@ impl Builder {
     }
 
     /// Compiles `config` without touching anything that is in force. All errors at once, each a sentence.
-    pub async fn build(&self, config: Config, previous: Option<&Snapshot>) -> Result<Built, Vec<String>> {
+    ///
+    /// Reads certificates and authorities: not for an async thread.
+    pub fn build(&self, config: Config, previous: Option<&Snapshot>) -> Result<Built, Vec<String>> {
         let mut errors = Vec::new();
         let mut upstreams = Vec::with_capacity(config.hosts.len());
         for host in &config.hosts {
@@ -47,18 +49,29 @@ impl Builder {
                 Err(error) => errors.push(format!("hosts.{}.upstream: {error}", host.name)),
             }
         }
-        let certificates = match self.certificates(&config).await {
-            Ok(prepared) => prepared,
-            Err(more) => {
-                errors.extend(more);
-                return Err(errors);
+        let entries: Vec<_> = config.hosts.iter().map(certificate_entry).collect();
+        match self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()) {
+            Ok(certificates) if errors.is_empty() => {
+                let generation = previous.map_or(1, |previous| previous.generation + 1);
+                Ok(Built { snapshot: Snapshot::new(generation, config, upstreams), certificates })
             }
-        };
-        if !errors.is_empty() {
-            return Err(errors);
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.extend(more.iter().map(ToString::to_string));
+                Err(errors)
+            }
         }
-        let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Ok(Built { snapshot: Snapshot::new(generation, config, upstreams), certificates })
+    }
+
+    /// The same, on a thread that may wait for the disk.
+    async fn build_aside(
+        self: &Arc<Self>,
+        config: Config,
+        previous: Option<Arc<Snapshot>>,
+    ) -> Result<Built, Vec<String>> {
+        let builder = self.clone();
+        let built = tokio::task::spawn_blocking(move || builder.build(config, previous.as_deref()));
+        built.await.unwrap_or_else(|_| Err(vec!["the configuration could not be compiled: the gate has a bug".into()]))
     }
 
     /// Puts `built` into force: certificates first, so that no host is routed that cannot be greeted.
@@ -75,29 +88,11 @@ impl Builder {
     }
 
     /// The first snapshot of the process.
-    pub async fn first(&self, config: Config) -> Result<Arc<Snapshot>, Vec<String>> {
-        let built = self.build(config, None).await?;
+    pub async fn first(self: &Arc<Self>, config: Config) -> Result<Arc<Snapshot>, Vec<String>> {
+        let built = self.build_aside(config, None).await?;
         let snapshot = self.commit(built).await;
         self.metrics.reload_accepted(snapshot.generation, since_epoch());
         Ok(snapshot)
-    }
-
-    async fn certificates(&self, config: &Config) -> Result<Prepared, Vec<String>> {
-        let entries: Vec<_> = config
-            .hosts
-            .iter()
-            .map(|host| CertificateEntry {
-                names: std::iter::once(&host.name).chain(&host.aliases).cloned().collect(),
-                files: host.certificate.clone(),
-            })
-            .collect();
-        let (store, directory) = (self.certificates.clone(), config.state_directory.clone());
-        let prepared =
-            tokio::task::spawn_blocking(move || store.prepare(&entries, &directory, SystemTime::now())).await;
-        match prepared {
-            Ok(prepared) => prepared.map_err(|errors| errors.iter().map(ToString::to_string).collect()),
-            Err(_) => Err(vec!["the certificates could not be loaded: the loader panicked".into()]),
-        }
     }
 
     fn upstream(
@@ -125,6 +120,13 @@ impl Builder {
         let metrics = self.metrics.clone();
         let upstream = Upstream::new(id, name.into(), host.app, host.upstream.clone(), connect_timeout, tls, metrics);
         Ok(Arc::new(upstream))
+    }
+}
+
+fn certificate_entry(host: &config::Host) -> CertificateEntry {
+    CertificateEntry {
+        names: std::iter::once(&host.name).chain(&host.aliases).cloned().collect(),
+        files: host.certificate.clone(),
     }
 }
 
@@ -158,7 +160,7 @@ fn since_epoch() -> std::time::Duration {
 pub struct Reloader {
     /// `None` for a configuration that came from no file.
     file: Option<PathBuf>,
-    builder: Builder,
+    builder: Arc<Builder>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
     /// One reload at a time; holds how the last one ended.
@@ -169,7 +171,7 @@ pub struct Reloader {
 impl Reloader {
     pub fn new(
         file: Option<PathBuf>,
-        builder: Builder,
+        builder: Arc<Builder>,
         snapshot: Arc<ArcSwap<Snapshot>>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -228,7 +230,7 @@ impl Reloader {
             return refused(vec![format!("these keys need a restart: {}", keys.join(", "))], keys);
         }
         let unchanged = config == current.config;
-        let built = match self.builder.build(config, Some(&current)).await {
+        let built = match self.builder.build_aside(config, Some(current.clone())).await {
             Ok(built) => built,
             Err(errors) => return refused(errors, Vec::new()),
         };

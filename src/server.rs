@@ -85,7 +85,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let (access_log, access_log_writer) = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
         .context("cannot open the access log (access_log.file)")?;
     let mut sockets = Sockets::bind(&config, &options).await?;
-    let builder = Builder::new(certificates.clone(), metrics.clone());
+    let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone()));
     let first = builder.first(config).await.map_err(|errors| anyhow::anyhow!(errors.join("\n")))?;
     let config = first.config.clone();
     let snapshot = Arc::new(ArcSwap::new(first));
@@ -378,7 +378,7 @@ impl Control for Gate {
             };
             HostStatus {
                 name: upstream.host.to_string(),
-                upstream: format!("{scheme}://{}:{}", upstream.config.host, upstream.config.port),
+                upstream: format!("{scheme}://{}", upstream.authority()),
                 health: upstream.condition().to_string(),
                 certificate: certificate
                     .map(|fact| Certificate { not_after: fact.not_after, self_signed: fact.self_signed }),

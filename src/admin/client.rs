@@ -1,7 +1,7 @@
 //! Asks a running gate over its Unix socket, for the command line.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,11 +89,6 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::PermissionDenied(socket),
             _ => ClientError::Connect { socket, source },
         }
-    }
-
-    /// The socket that is asked.
-    pub fn socket(&self) -> &Path {
-        &self.socket
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{ConfigArgument, Exit};
 use crate::config::{Config, ConfigError};
+use crate::metrics::Metrics;
+use crate::reload::Builder;
+use crate::tls::{self, CertificateStore};
 
 #[derive(Debug, PartialEq, Args)]
 pub(super) struct Arguments {
@@ -20,32 +24,79 @@ pub(super) struct Arguments {
 
 pub(super) fn check(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let file = arguments.file.config.as_path();
-    match (Config::load(file), arguments.json) {
-        (Ok(config), false) => writeln!(out, "{}: {}", file.display(), summary(&config))?,
-        (Err(error), false) => return Err(error.into()),
-        (result, true) => {
-            serde_json::to_writer_pretty(&mut *out, &report(file, result.as_ref().err()))?;
-            writeln!(out)?;
-            return Ok(if result.is_ok() { Exit::Good } else { Exit::BadConfig });
-        }
+    let verdict = Verdict::of(Config::load(file));
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut *out, &verdict.report(file))?;
+        writeln!(out)?;
+        return Ok(verdict.exit());
+    }
+    match verdict {
+        Verdict::Accepted { hosts } => writeln!(out, "{}: {}", file.display(), summary(hosts))?,
+        Verdict::Wrong(error) => return Err(error.into()),
+        Verdict::Unusable(problems) => return Err(Unusable(problems).into()),
     }
     Ok(Exit::Good)
 }
 
-fn summary(config: &Config) -> String {
-    match config.hosts.len() {
-        1 => "accepted, 1 host".to_owned(),
-        count => format!("accepted, {count} hosts"),
+/// What a start or a reload with this file would come to.
+enum Verdict {
+    Accepted {
+        hosts: usize,
+    },
+    /// The file itself.
+    Wrong(ConfigError),
+    /// What the file names: certificates, keys, authorities.
+    Unusable(Vec<String>),
+}
+
+/// The file is right, but what it names cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub(super) struct Unusable(Vec<String>);
+
+impl Verdict {
+    /// The path of a reload, without the swap: nothing is written and nothing listens.
+    fn of(loaded: Result<Config, ConfigError>) -> Self {
+        let config = match loaded {
+            Ok(config) => config,
+            Err(error) => return Self::Wrong(error),
+        };
+        tls::install_provider();
+        let builder = Builder::new(Arc::new(CertificateStore::new()), Arc::new(Metrics::new()));
+        let hosts = config.hosts.len();
+        match builder.build(config, None) {
+            Ok(_) => Self::Accepted { hosts },
+            Err(problems) => Self::Unusable(problems),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Accepted { .. } => Exit::Good,
+            Self::Wrong(_) | Self::Unusable(_) => Exit::BadConfig,
+        }
+    }
+
+    /// The same keys whether the file is right or wrong.
+    fn report(&self, file: &Path) -> serde_json::Value {
+        let (findings, omitted, problems) = match self {
+            Self::Accepted { .. } => (&[][..], 0, &[][..]),
+            Self::Wrong(error) => (error.findings.as_slice(), error.omitted, &[][..]),
+            Self::Unusable(problems) => (&[][..], 0, problems.as_slice()),
+        };
+        json!({
+            "file": file.display().to_string(),
+            "accepted": matches!(self, Self::Accepted { .. }),
+            "findings": findings,
+            "omitted": omitted,
+            "problems": problems,
+        })
     }
 }
 
-/// The same keys whether the file is right or wrong.
-fn report(file: &Path, error: Option<&ConfigError>) -> serde_json::Value {
-    let (findings, omitted) = error.map_or((&[][..], 0), |error| (error.findings.as_slice(), error.omitted));
-    json!({
-        "file": file.display().to_string(),
-        "accepted": error.is_none(),
-        "findings": findings,
-        "omitted": omitted,
-    })
+fn summary(hosts: usize) -> String {
+    match hosts {
+        1 => "accepted, 1 host".to_owned(),
+        count => format!("accepted, {count} hosts"),
+    }
 }

@@ -14,14 +14,14 @@ mod version;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
-use crate::admin::Client;
+use crate::admin::{Client, ClientError};
 use crate::config::{Config, ConfigError};
 
 /// The one program a home exposes to the internet: a hardened gateway in front of Home Assistant.
@@ -118,7 +118,7 @@ fn exit_of(result: anyhow::Result<Exit>, complaints: &mut dyn Write) -> Exit {
         return Exit::BadConfig;
     }
     let _ = writeln!(complaints, "hearthgate: {error:#}");
-    Exit::Failed
+    if error.is::<check::Unusable>() { Exit::BadConfig } else { Exit::Failed }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -138,12 +138,27 @@ impl From<Exit> for ExitCode {
 }
 
 impl SocketArgument {
-    /// The client for the socket that was named, else the configured one, else the usual one.
+    /// Puts a question to the gate behind the named socket, else the configured one, else the usual one.
     ///
-    /// A file that is broken now must not keep anybody from asking the gate that runs.
-    fn client(&self) -> Client {
-        let configured = || Config::load(&self.file.config).ok().map(|config| config.admin.socket);
-        Client::new(self.socket.clone().or_else(configured).unwrap_or_else(|| Path::new(DEFAULT_SOCKET).to_owned()))
+    /// A file that is broken now, or not ours to read, must not keep anybody from asking the gate that runs.
+    fn ask<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> anyhow::Result<T> {
+        let (socket, is_guess) = self.find();
+        let client = Client::new(socket);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let answer = runtime.context("cannot start the runtime")?.block_on(question(&client));
+        answer.map_err(|error| match is_guess {
+            false => error.into(),
+            true => anyhow::anyhow!("{error} (a guess, for {GUESSED}; `--socket` names another)"),
+        })
+    }
+
+    /// The socket to ask, and whether it is a guess.
+    fn find(&self) -> (PathBuf, bool) {
+        match (&self.socket, Config::load(&self.file.config)) {
+            (Some(socket), _) => (socket.clone(), false),
+            (None, Ok(config)) => (config.admin.socket, false),
+            (None, Err(_)) => (PathBuf::from(DEFAULT_SOCKET), true),
+        }
     }
 }
 
@@ -156,16 +171,12 @@ fn serve<T>(gate: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> 
     result
 }
 
-/// Runs one conversation with the gate.
-fn block_on<T>(conversation: impl Future<Output = T>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.context("cannot start the runtime")?.block_on(conversation))
-}
-
 const DEFAULT_CONFIG: &str = "/etc/hearthgate/hearthgate.yaml";
 
 /// The default of `admin.socket`.
-const DEFAULT_SOCKET: &str = "/run/hearthgate/admin.sock";
+const DEFAULT_SOCKET: &str = "/var/lib/hearthgate/admin.sock";
+
+const GUESSED: &str = "the configuration file cannot be used";
 
 /// For blocking work that is still under way when everything has been drained.
 const STRAGGLERS: Duration = Duration::from_secs(5);

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{Exit, SocketArgument, block_on};
-use crate::admin::{ReloadOutcome, ReloadReport};
+use super::{Exit, SocketArgument};
+use crate::admin::{Client, ReloadOutcome, ReloadReport};
 
 #[derive(Debug, PartialEq, Args)]
 pub(super) struct Arguments {
@@ -14,8 +14,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn reload(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let client = arguments.socket.client();
-    let report = block_on(client.reload())??;
+    let report = arguments.socket.ask(Client::reload)?;
     match report.outcome {
         ReloadOutcome::Accepted | ReloadOutcome::Unchanged => {
             out.write_all(render(&report).as_bytes())?;

@@ -21,7 +21,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 }
 
 async fn gate(config: Config, arguments: &Arguments) -> anyhow::Result<()> {
-    let running = server::start(config, Some(arguments.file.config.clone()), StartOptions::default()).await?;
+    let running =
+        server::start(config, Some(arguments.file.config.clone()), StartOptions { socket_activation: true }).await?;
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     running.wait_for_signals().await

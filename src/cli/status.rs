@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::{Exit, SocketArgument, block_on};
-use crate::admin::{Certificate, HostStatus, Status};
+use super::{Exit, SocketArgument};
+use crate::admin::{Certificate, Client, HostStatus, Status};
 
 #[derive(Debug, PartialEq, Args)]
 pub(super) struct Arguments {
@@ -20,8 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn status(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let client = arguments.socket.client();
-    let status = block_on(client.status())??;
+    let status = arguments.socket.ask(Client::status)?;
     if arguments.json {
         serde_json::to_writer_pretty(&mut *out, &status)?;
         writeln!(out)?;

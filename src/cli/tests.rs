@@ -107,8 +107,8 @@ fn a_broken_file_does_not_keep_anybody_from_asking() {
         file: ConfigArgument { config: file.path().to_owned() },
         socket: socket.map(PathBuf::from),
     };
-    assert_eq!(argument(None).client().socket(), Path::new(DEFAULT_SOCKET));
-    assert_eq!(argument(Some("/x")).client().socket(), Path::new("/x"));
+    assert_eq!(argument(None).find(), (DEFAULT_SOCKET.into(), true));
+    assert_eq!(argument(Some("/x")).find(), ("/x".into(), false));
 }
 
 #[test]

@@ -18,6 +18,7 @@ impl Config {
             ("state_directory", self.state_directory != new.state_directory),
             ("access_log.enabled", self.access_log.enabled != new.access_log.enabled),
             ("access_log.file", self.access_log.file != new.access_log.file),
+            ("access_log.redact", self.access_log.redact != new.access_log.redact),
             ("access_log.queue", self.access_log.queue != new.access_log.queue),
             ("reload.watch", self.reload.watch != new.reload.watch),
             ("reload.interval", self.reload.interval != new.reload.interval),

@@ -591,7 +591,8 @@ fn only_what_is_bound_or_opened_once_needs_a_restart() {
             vec!["access_log.enabled", "access_log.file", "access_log.queue"],
         ),
         ("reload: {watch: true, interval: 3s}", vec!["reload.watch", "reload.interval"]),
-        ("access_log: {redact: false}\nlimits: {connections: 300}\ntimeouts: {drain: 1}", vec![]),
+        ("limits: {connections: 300}\ntimeouts: {drain: 1}", vec![]),
+        ("access_log: {redact: false}", vec!["access_log.redact"]),
         ("trusted_proxies: {networks: [10.0.0.1]}", vec![]),
     ] {
         assert_eq!(old.keys_needing_restart(&parse(&with_host(text)).unwrap()), keys, "{text}");

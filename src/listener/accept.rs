@@ -34,7 +34,7 @@ pub async fn accept(door: Arc<Door>, listener: TcpListener, role: Role) {
                 begin(door, socket, peer, role, counted);
             }
             Err(error) => {
-                if door.metrics.accept_errors.get() % 100 == 0 {
+                if door.metrics.accept_errors.get().is_multiple_of(100) {
                     log::error!("connection not accepted listener={}: {error}", role.as_str());
                 }
                 door.metrics.accept_errors.inc();

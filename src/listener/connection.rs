@@ -71,7 +71,10 @@ async fn greet(
 ) -> Option<Upgraded> {
     // Answers are joined by ourselves; waiting for acknowledgements would only delay them.
     socket.set_nodelay(true).ok()?;
-    let deadline = Instant::now() + door.snapshot.load().config.timeouts.tls_handshake;
+    let (deadline, write_stall) = {
+        let timeouts = &door.snapshot.load().config.timeouts;
+        (Instant::now() + timeouts.tls_handshake, timeouts.write_stall)
+    };
     if announced {
         match timeout_at(deadline, proxy_protocol::read_header(&mut socket)).await {
             Ok(Ok(client)) => {
@@ -87,7 +90,8 @@ async fn greet(
     match role {
         Role::Redirect => {
             let connection = Arc::new(Connection::new(peer, None, denied));
-            Box::pin(http1::serve(door, ClientStream::new(Box::new(socket)), connection, role)).await
+            let stream = ClientStream::new(Box::new(socket), connection.clone(), write_stall);
+            Box::pin(http1::serve(door, stream, connection, role)).await
         }
         Role::Https => {
             let stream = handshake(door, socket, deadline).await?;
@@ -95,7 +99,7 @@ async fn greet(
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             let name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
             let connection = Arc::new(Connection::new(peer, name.map(Arc::from), denied));
-            let stream = ClientStream::new(Box::new(stream));
+            let stream = ClientStream::new(Box::new(stream), connection.clone(), write_stall);
             if is_http2 {
                 Box::pin(http2::serve(door, stream, connection)).await;
                 None

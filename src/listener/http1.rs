@@ -9,10 +9,11 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::chunks::{self, Chunks};
 use super::connection::{Upgraded, linger};
 use super::head::{self, Body, Head, HeadLimits};
 use super::stream::ClientStream;
-use super::{Door, Outcome, Role, body_limits, body_overdue};
+use super::{BODY_START, Door, Outcome, Role, body_limits, body_overdue};
 use crate::denial::Denial;
 use crate::exchange::{Connection, Exchange};
 use crate::proxy::response;
@@ -20,9 +21,6 @@ use crate::snapshot::Snapshot;
 use crate::websocket::handover::Handover;
 use crate::websocket::relay::Tunnel;
 
-/// So much of a request body of known length must be there before the request is handed on: a body that drips holds
-/// neither the memory of a request in hand nor a connection to the upstream.
-const BODY_START: usize = 4 * 1024;
 /// How long Pingora thinks an idle connection may stay; ours is the clock that counts.
 const PINGORA_KEEP_ALIVE: u64 = 3600;
 
@@ -81,7 +79,7 @@ enum Next {
     Denied(Denial),
 }
 
-/// Waits for the next head, and for the start of a body of known length.
+/// Waits for the next head, and for the start of its body.
 async fn next_request(
     stream: &mut ClientStream,
     first: bool,
@@ -138,16 +136,11 @@ async fn read_head(stream: &mut ClientStream, snapshot: &Snapshot) -> Result<Opt
     }
 }
 
-/// Waits until the body has begun; `false` when the client leaves meanwhile.
+/// Waits until the body has begun well; `false` when the client leaves meanwhile.
 async fn await_body(stream: &mut ClientStream, head: &Head, snapshot: &Snapshot) -> Result<bool, Denial> {
-    let Body::Length(length) = head.body else { return Ok(true) };
-    if head.expects_continue {
-        return Ok(true);
-    }
-    let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(BODY_START);
     let limits = body_limits(snapshot);
     let begun = Instant::now();
-    while stream.input().len() < wanted {
+    while !head.expects_continue && !has_begun(stream.input(), head.body)? {
         let have = stream.input().len() as u64;
         // The moment at which what is there falls below the rate, but never before the grace is over.
         let due = Duration::from_secs(have.checked_div(limits.rate).unwrap_or(u64::from(u32::MAX)) + 1);
@@ -159,6 +152,15 @@ async fn await_body(stream: &mut ClientStream, head: &Head, snapshot: &Snapshot)
         }
     }
     Ok(true)
+}
+
+/// Whether enough of the body is there to hand the request on.
+fn has_begun(input: &[u8], body: Body) -> Result<bool, Denial> {
+    Ok(match body {
+        Body::None => true,
+        Body::Length(length) => input.len() as u64 >= length.min(BODY_START as u64),
+        Body::Chunked => chunks::scan(input)? == Chunks::Complete || input.len() >= BODY_START,
+    })
 }
 
 /// Runs all phases of one request; the stream comes back if the connection lives on.

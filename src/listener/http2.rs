@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::http2_meter::{Http2Counts, Http2Meter};
 use super::stream::{ClientStream, digest_of};
-use super::{Door, body_limits, body_overdue};
+use super::{BODY_START, Door, body_limits, body_overdue};
 use crate::config::{Limits, Timeouts};
 use crate::denial::Denial;
 use crate::exchange::{Connection, Exchange};
@@ -77,6 +77,7 @@ struct Streams {
     leaving: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one is alive per connection, and it is taken apart at once")]
 enum Event {
     Accepted(HttpSession, Arc<Exchange>),
     Rejected,
@@ -107,6 +108,9 @@ impl Streams {
                 Event::Rejected => {
                     self.rejected += 1;
                     self.door.metrics.denied(Denial::Malformed);
+                }
+                Event::Ended if self.connection.is_write_stalled() => {
+                    return self.door.metrics.denied(Denial::WriteStall);
                 }
                 Event::Ended => return,
                 Event::Draining => self.leave(&mut h2),
@@ -200,12 +204,8 @@ async fn serve_stream(door: Arc<Door>, mut session: HttpSession, exchange: Arc<E
         exchange.progress.set_body_done();
     }
     let serve = async {
-        // A body that drips holds neither the memory of a request in hand nor a connection to the upstream.
-        if !session.is_body_done() {
-            session.enable_retry_buffering();
-            if session.read_body_bytes().await.is_err() {
-                return;
-            }
+        if !await_body(&mut session, &exchange).await {
+            return;
         }
         // Boxed where it begins: while it waits above, a stream costs nothing of it.
         Box::pin(door.proxy.process_new_http(ServerSession::new_http2(session), &door.draining)).await;
@@ -219,6 +219,19 @@ async fn serve_stream(door: Arc<Door>, mut session: HttpSession, exchange: Arc<E
             }
         }
     }
+}
+
+/// Waits until the body has begun; `false` when the client leaves meanwhile. What is read here is replayed later.
+async fn await_body(session: &mut HttpSession, exchange: &Exchange) -> bool {
+    while !session.is_body_done() && session.body_bytes_read() < BODY_START {
+        session.enable_retry_buffering();
+        match session.read_body_bytes().await {
+            Ok(Some(piece)) => exchange.progress.body_read_ahead(&exchange.connection, piece.len()),
+            Ok(None) => break,
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// Everything the client has sent has been read: whoever is late, it is not the upstream.

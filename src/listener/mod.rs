@@ -6,6 +6,7 @@
 
 mod accept;
 mod body_clock;
+mod chunks;
 mod connection;
 mod connections;
 mod head;
@@ -117,6 +118,9 @@ fn body_limits(snapshot: &Snapshot) -> BodyLimits {
     }
 }
 
+/// So much of a request body must be there, or all of it, before the request is handed on: a body that drips holds
+/// neither the memory of a request in hand nor a connection to the upstream.
+const BODY_START: usize = 4 * 1024;
 /// Looks at the clock this often while a request body is on its way.
 const TICK: Duration = Duration::from_secs(1);
 

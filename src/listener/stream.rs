@@ -1,13 +1,14 @@
 //! The client's connection as Pingora sees it.
 //!
 //! It joins head and body of an answer into one write, keeps what the client sends ahead of its turn (a pipelined
-//! request, the first frames behind an upgrade) away from the request in hand, and is never lost: when Pingora drops
-//! it, the raw stream goes back to the connection loop.
+//! request, the first frames behind an upgrade) away from the request in hand, ends when the client takes nothing of
+//! what it is sent, and is never lost: when Pingora drops it, the raw stream goes back to the connection loop.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -18,10 +19,12 @@ use pingora_core::protocols::{
     UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Sleep;
 
 use super::head::Body;
 use super::http2_meter::Http2Meter;
-use crate::exchange::Exchange;
+use crate::denial::Denial;
+use crate::exchange::{Connection, Exchange};
 use crate::websocket::handover::Io;
 
 /// At most one TLS record is joined; longer writes go through.
@@ -40,6 +43,10 @@ pub struct ClientStream {
     exchange: Option<Arc<Exchange>>,
     digest: Option<Arc<ProxyDigest>>,
     meter: Option<Http2Meter>,
+    connection: Arc<Connection>,
+    write_stall: Duration,
+    /// Runs while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 /// How many bytes of the request body Pingora may still read.
@@ -52,7 +59,8 @@ enum Gate {
 }
 
 impl ClientStream {
-    pub fn new(io: Io) -> Self {
+    /// A write of which the client takes no byte for `write_stall` fails.
+    pub fn new(io: Io, connection: Arc<Connection>, write_stall: Duration) -> Self {
         Self {
             io: Some(io),
             input: BytesMut::new(),
@@ -61,6 +69,9 @@ impl ClientStream {
             exchange: None,
             digest: None,
             meter: None,
+            connection,
+            write_stall,
+            stalled: None,
         }
     }
 
@@ -108,10 +119,27 @@ impl ClientStream {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
+    /// Passes the outcome of a write or flush on, and fails it when the client has taken nothing for too long.
+    fn timed<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let patience = self.write_stall;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        self.connection.set_write_stalled();
+        if let Some(exchange) = &self.exchange {
+            exchange.progress.deny(Denial::WriteStall);
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
             let io = self.io.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            let n = ready!(Pin::new(io).poll_write(cx, &self.out))?;
+            let written = Pin::new(io).poll_write(cx, &self.out);
+            let n = ready!(self.timed(written, cx))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -208,7 +236,8 @@ impl AsyncWrite for ClientStream {
         if self.out.len() + bytes.len() > OUT_MAX {
             ready!(self.drain(cx))?;
             if bytes.len() >= OUT_MAX {
-                return self.io()?.poll_write(cx, bytes);
+                let written = self.io()?.poll_write(cx, bytes);
+                return self.timed(written, cx);
             }
         }
         self.out.extend_from_slice(bytes);
@@ -221,7 +250,8 @@ impl AsyncWrite for ClientStream {
         }
         let wrote = !self.out.is_empty();
         ready!(self.drain(cx))?;
-        ready!(self.io()?.poll_flush(cx))?;
+        let flushed = self.io()?.poll_flush(cx);
+        ready!(self.timed(flushed, cx))?;
         // The first bytes behind the upstream's 101 are our 101.
         if let Some(handover) = self.exchange.as_ref().and_then(|exchange| exchange.handover.as_ref())
             && wrote
@@ -237,7 +267,8 @@ impl AsyncWrite for ClientStream {
             return Poll::Ready(Ok(()));
         }
         ready!(self.drain(cx))?;
-        self.io()?.poll_shutdown(cx)
+        let ended = self.io()?.poll_shutdown(cx);
+        self.timed(ended, cx)
     }
 }
 

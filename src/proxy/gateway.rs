@@ -44,8 +44,8 @@ impl Gateway {
         Self { snapshot, metrics, access_log }
     }
 
-    /// Whether the request may go on; on HTTP/1, a chunked body must also begin well.
-    async fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> std::result::Result<(), Denial> {
+    /// Whether the request may go on.
+    fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> std::result::Result<(), Denial> {
         let exchange = exchange_of(session).ok_or(Denial::Malformed)?;
         ctx.identify(session, exchange.clone());
         let header = session.req_header();
@@ -53,45 +53,22 @@ impl Gateway {
             Request { method: &header.method, uri: &header.uri, target: header.raw_path(), headers: &header.headers };
         let accepted = inspect(&request, &exchange.connection, &ctx.snapshot)?;
         ctx.accept(accepted);
-        self.limit_time(session, &ctx.snapshot);
-        read_first_chunk(session).await
+        limit_time(session, &ctx.snapshot);
+        Ok(())
     }
+}
 
-    fn limit_time(&self, session: &mut Session, snapshot: &Snapshot) {
-        // Bodies are timed by the connection loop, which knows who keeps whom waiting.
-        session.set_read_timeout(None);
-        session.set_write_timeout(Some(snapshot.config.timeouts.write_stall));
-        session.set_total_drain_timeout(Some(DRAIN));
-    }
+fn limit_time(session: &mut Session, snapshot: &Snapshot) {
+    // Bodies are timed by the connection loop, which knows who keeps whom waiting.
+    session.set_read_timeout(None);
+    session.set_write_timeout(Some(snapshot.config.timeouts.write_stall));
+    session.set_total_drain_timeout(Some(DRAIN));
 }
 
 /// The exchange that the front door put into the session.
 fn exchange_of(session: &Session) -> Option<Arc<Exchange>> {
     let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
     data.downcast_ref::<Arc<Exchange>>().cloned()
-}
-
-/// Nothing reaches the upstream before the first chunk of a body has proved to be one.
-async fn read_first_chunk(session: &mut Session) -> std::result::Result<(), Denial> {
-    let header = session.req_header();
-    let chunked = header.headers.contains_key(http::header::TRANSFER_ENCODING);
-    let expects_continue = header.headers.contains_key(http::header::EXPECT);
-    if session.is_http2() || !chunked || expects_continue {
-        return Ok(());
-    }
-    session.enable_retry_buffering();
-    loop {
-        match session.as_downstream_mut().read_request_body().await {
-            // An empty piece is half a chunk's head, which proves nothing yet.
-            Ok(Some(piece)) if piece.is_empty() => {}
-            Ok(_) => return Ok(()),
-            Err(_) => {
-                // Nobody knows where the next request would begin.
-                session.set_keepalive(None);
-                return Err(Denial::Malformed);
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -106,7 +83,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        let Err(denial) = self.admit(session, ctx).await else { return Ok(false) };
+        let Err(denial) = self.admit(session, ctx) else { return Ok(false) };
         ctx.denied(denial);
         response::write(session, &Answer::to_denied(denial)).await?;
         Ok(true)

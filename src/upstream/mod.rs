@@ -109,6 +109,12 @@ impl Upstream {
         }
     }
 
+    /// Host and port as in a URL.
+    pub fn authority(&self) -> String {
+        let config::Upstream { host, port, .. } = &self.config;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     pub fn is_tls(&self) -> bool {
         self.config.scheme == UpstreamScheme::Https
     }
@@ -135,12 +141,12 @@ impl Upstream {
             return;
         }
         self.publish();
-        let Self { host, config: config::Upstream { host: address, port, .. }, .. } = self;
+        let (host, upstream) = (&self.host, self.authority());
         match now {
             Condition::Unknown => {}
-            Condition::Healthy => log::info!("upstream answers host={host} upstream={address}:{port}"),
+            Condition::Healthy => log::info!("upstream answers host={host} upstream={upstream}"),
             Condition::Trouble(trouble) => {
-                log::error!("upstream does not answer: {} host={host} upstream={address}:{port}", trouble.advice());
+                log::error!("upstream does not answer: {} host={host} upstream={upstream}", trouble.advice());
             }
             Condition::Distrusts { gate } => log::error!("{} host={host}", health::distrust_advice(gate)),
         }

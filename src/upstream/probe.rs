@@ -49,7 +49,7 @@ impl Upstream {
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
             let mut request = Request::get("/manifest.json")
-                .header(header::HOST, &*self.host)
+                .header(header::HOST, self.authority())
                 .header(header::USER_AGENT, concat!("hearthgate/", env!("CARGO_PKG_VERSION")))
                 .header(header::CONNECTION, "close");
             if let Some(client) = forwarded_for {
