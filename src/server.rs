@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -119,7 +119,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let admin_server =
         AdminServer::start(&config.admin, sockets.admin.take(), metrics.registry().clone(), gate.clone())
             .await
-            .with_context(|| format!("cannot serve admin.socket {}", config.admin.socket.display()))?;
+            .with_context(|| cannot_serve_socket(&config.admin.socket))?;
     let acceptors = sockets.serve(&door);
     let tasks = background_tasks(&gate);
     announce(&listeners);
@@ -135,6 +135,13 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         proxy,
         access_log: access_log_writer,
     })
+}
+
+fn cannot_serve_socket(socket: &Path) -> String {
+    // Longer paths do not fit into sockaddr_un (unix(7)).
+    let too_long = socket.as_os_str().len() >= 108;
+    let hint = if too_long { ": the path is too long, name one of at most 107 bytes" } else { "" };
+    format!("cannot serve admin.socket {}{hint}", socket.display())
 }
 
 fn proxy(gateway: Gateway) -> Arc<HttpProxy<Gateway>> {

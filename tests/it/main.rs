@@ -3,6 +3,8 @@
 //! Each test tells one story by its name. A security rule has a test for the refusal and one for the neighbour that
 //! must pass. Nothing sleeps for luck: deadlines are shortened by configuration, and what takes time is polled.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::large_futures, reason = "a test ends where its story does")]
+
 mod harness;
 
 mod answers;
