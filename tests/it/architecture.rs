@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
-    ("cli", &["admin", "demo", "server"]),
+    ("cli", &["admin", "demo", "metrics", "reload", "server"]),
     ("client", &[]),
     ("config", &[]),
     ("demo", &["admin", "server"]),

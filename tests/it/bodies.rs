@@ -27,7 +27,8 @@ async fn a_later_chunk_that_is_none_ends_the_request_with_400() {
     let gate = Gate::start(upstream.address).await;
     for (at, chunk) in ["x\r\nhello\r\n", "5\r\nhelloXX0\r\n\r\n"].iter().enumerate() {
         let mut client = gate.client().await;
-        client.send(format!("{CHUNKED}5\r\nhello\r\n")).await;
+        // More than the gate looks at before it hands a request on.
+        client.send(format!("{CHUNKED}2000\r\n{}\r\n", "x".repeat(8192))).await;
         let answer = client.exchange(chunk).await;
         assert_eq!(answer.status, 400, "{chunk:?}");
         client.closed().await;

@@ -145,7 +145,7 @@ async fn a_stream_that_is_reset_ends_its_request_at_the_upstream() {
     let gate = Gate::start(upstream.address).await;
     let mut client = Http2Client::connect(&gate).await;
     let (answer, mut stream) = client.begin(post(), false).await;
-    stream.send_data(Bytes::from_static(b"hello"), false).unwrap();
+    stream.send_data(Bytes::from(vec![b'x'; 10_000]), false).unwrap();
     let mut peer = upstream.accept().await;
     peer.head().await;
     stream.send_reset(Reason::CANCEL);

@@ -115,9 +115,8 @@ async fn a_body_that_drips_is_cut_with_408() {
 async fn a_body_that_begins_and_stalls_is_cut_with_408() {
     let mut upstream = RawUpstream::start().await;
     let gate = Setup::new(upstream.address).section("timeouts: {body_stall: 200ms}").start().await;
-    for (framing, begin) in
-        [("Content-Length: 1000000", vec![b'x'; 8192]), ("Transfer-Encoding: chunked", b"5\r\nhello\r\n".to_vec())]
-    {
+    let chunk = [b"2000\r\n".to_vec(), vec![b'x'; 8192], b"\r\n".to_vec()].concat();
+    for (framing, begin) in [("Content-Length: 1000000", vec![b'x'; 8192]), ("Transfer-Encoding: chunked", chunk)] {
         let mut client = gate.client().await;
         client.send(format!("POST / HTTP/1.1\r\nHost: ha.test\r\n{framing}\r\n\r\n")).await;
         client.send(begin).await;
