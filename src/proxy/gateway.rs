@@ -134,8 +134,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
-        // An empty last DATA frame would become a second end of a chunked body (cloudflare/pingora#935).
-        if body.as_ref().is_some_and(Bytes::is_empty) {
+        // An empty last DATA frame would become a second end of a chunked body (cloudflare/pingora#935). Before the
+        // end an empty piece stays as it is: it comes between two chunks, and Pingora takes `None` for the end.
+        if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
         let bytes = body.as_ref().map_or(0, Bytes::len);
