@@ -13,7 +13,11 @@ impl Config {
     pub fn admin_socket_in(path: &Path) -> Option<PathBuf> {
         let bytes = lookup::read_capped(path, MAX_BYTES).ok()?;
         let tree: Value = serde_yaml::from_slice(&bytes).ok()?;
-        let text = |value: &Value| value.as_str().map(PathBuf::from);
+        // `as_str` looks through tags, and the name of a secret is no path.
+        let text = |value: &Value| match value {
+            Value::String(path) => Some(PathBuf::from(path)),
+            _ => None,
+        };
         let socket = match tree.get("admin").and_then(|admin| admin.get("socket")) {
             Some(socket) => text(socket)?,
             None => text(tree.get("state_directory")?)?.join("admin.sock"),

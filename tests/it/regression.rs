@@ -53,3 +53,15 @@ async fn connect_over_http2_is_refused_by_the_gate() {
     gate.has_denied(Denial::Method, 1).await;
     upstream.is_untouched().await;
 }
+
+/// Where a read ended between two chunks, the upstream got a well-formed end instead of what followed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_many_small_chunks_arrives_whole() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut client = gate.client().await;
+    client.send(CHUNKED).await;
+    client.send("5\r\nhello\r\n".repeat(100_000)).await;
+    assert_eq!(client.exchange("0\r\n\r\n").await.status, 200);
+    assert_eq!(upstream.only().body_bytes, 500_000);
+}

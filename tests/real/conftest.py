@@ -97,7 +97,9 @@ def _gates(artifacts: Path) -> Iterator[Callable[..., Gate]]:
     gates: list[Gate] = []
 
     def start(name: str, hosts: dict, **sections: dict) -> Gate:
-        gates.append(Gate(artifacts / f"gate-{len(gates)}-{name}", hosts, **sections))
+        # Short, for the path of a Unix socket has some 100 bytes.
+        gates.append(Gate(artifacts / f"gate-{len(gates)}", hosts, **sections))
+        (gates[-1].directory / "story").write_text(name + "\n")
         return gates[-1]
 
     yield start
@@ -111,7 +113,7 @@ def start_gate(_gates: Callable[..., Gate], request: pytest.FixtureRequest) -> I
     started: list[Gate] = []
 
     def start(hosts: dict, **sections: dict) -> Gate:
-        started.append(_gates(request.node.name.partition("[")[0], hosts, **sections))
+        started.append(_gates(request.node.name, hosts, **sections))
         return started[-1]
 
     yield start
