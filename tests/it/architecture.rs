@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
-    ("cli", &["admin", "demo", "metrics", "reload", "server"]),
+    ("cli", &["admin", "demo", "reload", "server"]),
     ("client", &[]),
     ("config", &[]),
     ("demo", &["admin", "server"]),
