@@ -24,8 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "real"))
 
-from authority import Authority  # noqa: E402
-from gate import Gate  # noqa: E402
+from authority import Authority
+from gate import Gate
 
 HOST = "slow.example.test"
 PAUSE_SECONDS = 2.0
@@ -90,9 +90,7 @@ def _groups() -> list[Group]:
         Group("HTTP/2 without a request", http2, _PREFACE + _SETTINGS, deadline=HTTP2_IDLE_SECONDS),
         Group("HTTP/2 head", http2, _PREFACE + _SETTINGS + _OPEN_HEAD + _CONTINUATION, endless),
         # The slow stream is reset first; the connection goes when it has been without one for long enough.
-        Group(
-            "HTTP/2 body", http2, _PREFACE + _SETTINGS + _HEAD, one_byte_frames, DEADLINE_SECONDS + HTTP2_IDLE_SECONDS
-        ),
+        Group("HTTP/2 body", http2, _PREFACE + _SETTINGS + _HEAD, one_byte_frames, DEADLINE_SECONDS + HTTP2_IDLE_SECONDS),
     ]
 
 

@@ -30,13 +30,9 @@ class Clients:
     tls: ssl.SSLContext
 
     def http(self, source: str = "127.0.0.1", connections: int = 100, token: str | None = None) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            resolver=_Loopback(), ssl=self.tls, local_addr=(source, 0), limit=connections
-        )
+        connector = aiohttp.TCPConnector(resolver=_Loopback(), ssl=self.tls, local_addr=(source, 0), limit=connections)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return aiohttp.ClientSession(
-            self.url, connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=60)
-        )
+        return aiohttp.ClientSession(self.url, connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=60))
 
     @asynccontextmanager
     async def websocket(

@@ -30,22 +30,27 @@ class Curl:
     def __init__(self, port: int, authority: Path, host: str) -> None:
         self._port, self._authority, self._host = port, authority, host
 
-    def __call__(
-        self, target: str, *options: str, host: str | None = None, source: str | None = None,
-        http: str = "1.1", token: str | None = None, seconds: int = 60,
-    ) -> Answer:  # fmt: skip
-        """Asks for `target` on `host` from the address `source`; fails when no answer came."""
-        done, answer = self.attempt(
-            target, *options, host=host, source=source, http=http, token=token, seconds=seconds
-        )
+    def __call__(self, target: str, *options: str, **request: object) -> Answer:
+        """Asks for `target`; fails when no answer came. The keywords are those of `attempt`."""
+        done, answer = self.attempt(target, *options, **request)
         assert done.returncode == 0, f"curl ended with {done.returncode}: {done.stderr}"
         return answer
 
     def attempt(
-        self, target: str, *options: str, host: str | None = None, source: str | None = None,
-        http: str = "1.1", token: str | None = None, seconds: int = 60,
-    ) -> tuple[subprocess.CompletedProcess, Answer]:  # fmt: skip
-        """The same for a request that may be cut short: what curl itself said comes too."""
+        self,
+        target: str,
+        *options: str,
+        host: str | None = None,
+        source: str | None = None,
+        http: str = "1.1",
+        token: str | None = None,
+        seconds: int = 60,
+        output: Path | None = None,
+    ) -> tuple[subprocess.CompletedProcess, Answer]:
+        """Asks `host` from the address `source`; what curl itself said comes too, for a request may be cut short.
+
+        A body that goes to the file `output` is not in the answer.
+        """
         host = host or self._host
         address = "[::1]" if source and ":" in source else "127.0.0.1"
         with tempfile.TemporaryDirectory() as directory:
@@ -54,18 +59,14 @@ class Curl:
             body.touch()
             command = [
                 "curl", "--silent", "--show-error", "--noproxy", "*", f"--http{http}", "--path-as-is",
-                "--cacert", str(self._authority), "--resolve", f"{host}:{self._port}:{address}",
-                "--max-time", str(seconds), "--dump-header", str(head), "--output", str(body),
+                "--cacert", self._authority, "--resolve", f"{host}:{self._port}:{address}",
+                "--max-time", seconds, "--dump-header", head, "--output", output or body,
                 "--write-out", "%{http_code} %{http_version}",
+                *(["--interface", source] if source else []),
+                *(["--oauth2-bearer", token] if token else []),
+                *options, f"https://{host}:{self._port}{target}",
             ]  # fmt: skip
-            if source:
-                command += ["--interface", source]
-            if token:
-                command += ["--oauth2-bearer", token]
-            done = subprocess.run(
-                [*command, *options, f"https://{host}:{self._port}{target}"],
-                capture_output=True, text=True, timeout=seconds + 10,
-            )  # fmt: skip
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=seconds + 10)
             status, version = done.stdout.split()[-2:]
             return done, Answer(int(status), version, _last_headers(head.read_text()), body.read_bytes(), done.stderr)
 

@@ -5,8 +5,8 @@ import re
 import subprocess
 import threading
 from collections import Counter
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from authority import Authority
-from conftest import HOST
 from curl import Curl
 from gate import Gate
 from home_assistant import HomeAssistant
@@ -68,7 +65,7 @@ class _Memory:
 
 
 def test_a_backup_of_one_gibibyte_goes_up_and_down_without_being_held(
-    start_gate: Callable[..., Gate], curl_of: Callable[..., Curl], hosts: dict, authority: Authority,
+    start_gate: Callable[..., Gate], curl_of: Callable[..., Curl], hosts: dict,
     home_assistant: HomeAssistant, backup: Path, tmp_path: Path, record_figure: Callable[[str, object], None],
 ) -> None:  # fmt: skip
     gate = start_gate(hosts)
@@ -85,15 +82,10 @@ def test_a_backup_of_one_gibibyte_goes_up_and_down_without_being_held(
     assert answer.status == 201, answer.body
     backup_id = answer.json().get("backup_id", _SLUG) if answer.body else _SLUG
 
+    downloaded = tmp_path / "downloaded.tar"
     with _Memory(gate) as download:
-        downloaded = tmp_path / "downloaded.tar"
-        done = subprocess.run(
-            ["curl", "--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "200", "--output", downloaded,
-             "--cacert", authority.certificate, "--resolve", f"{HOST}:{gate.https_port}:127.0.0.1",
-             "--oauth2-bearer", token, f"{gate.url(HOST)}/api/backup/download/{backup_id}?agent_id=backup.local"],
-            capture_output=True, text=True, timeout=220,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+        path = f"/api/backup/download/{backup_id}?agent_id=backup.local"
+        assert curl(path, token=token, seconds=200, output=downloaded).status == 200
     assert sha256(downloaded) == sha256(backup)
     downloaded.unlink()
 

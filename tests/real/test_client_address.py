@@ -54,6 +54,10 @@ _NOMINATIONS = {
 _numbers = itertools.count()
 
 
+def _as_options(fields: list[tuple[str, str]]) -> list[str]:
+    return [option for name, value in fields for option in ("--header", f"{name}: {value}")]
+
+
 class Seen:
     """Sends requests that Home Assistant refuses, and reads in its log from whom they came."""
 
@@ -62,33 +66,26 @@ class Seen:
 
     async def by(self, carrier: str, fields: list[tuple[str, str]], source: str) -> str:
         marker = f"probe{next(_numbers)}x"
-        await self._CARRIERS[carrier](self, marker, fields, source)
+        if carrier == "WebSocket":
+            await self._open_websocket(marker, fields, source)
+        else:
+            answer = self._curl(
+                f"/api/?{marker}", *_as_options(fields), source=source, http=carrier.removeprefix("HTTP/"), token="bad"
+            )
+            assert (answer.status, f"HTTP/{answer.version}") == (401, carrier)
         return self.address(marker)
 
     def address(self, marker: str) -> str:
         line = self._home_assistant.log_line(marker)
         return re.search(r"authentication from \S+ \(([^)]+)\)\. Requested URL", line)[1]
 
-    async def _http1(self, marker: str, fields: list[tuple[str, str]], source: str) -> None:
-        self._request(marker, fields, source, "1.1")
-
-    async def _http2(self, marker: str, fields: list[tuple[str, str]], source: str) -> None:
-        self._request(marker, fields, source, "2")
-
-    def _request(self, marker: str, fields: list[tuple[str, str]], source: str, http: str) -> None:
-        options = [option for name, value in fields for option in ("--header", f"{name}: {value}")]
-        answer = self._curl(f"/api/?{marker}", *options, source=source, http=http, token="bad")
-        assert (answer.status, answer.version) == (401, http)
-
-    async def _websocket(self, marker: str, fields: list[tuple[str, str]], source: str) -> None:
+    async def _open_websocket(self, marker: str, fields: list[tuple[str, str]], source: str) -> None:
         path = f"/api/websocket?{marker}"
         async with self._clients.websocket(path, source=source, headers=fields) as websocket:
             api = HomeAssistantSocket(websocket)
             await api.receive()
             await websocket.send(json.dumps({"type": "auth", "access_token": "bad"}))
             assert (await api.receive())["type"] == "auth_invalid"
-
-    _CARRIERS = {"HTTP/1.1": _http1, "HTTP/2": _http2, "WebSocket": _websocket}
 
 
 carriers = pytest.mark.parametrize("carrier", ["HTTP/1.1", "HTTP/2", "WebSocket"])
@@ -114,9 +111,8 @@ async def test_no_field_makes_a_client_another(seen: Seen, carrier: str, forgery
 @pytest.mark.parametrize("nomination", _NOMINATIONS)
 def test_connection_cannot_take_the_address_away(curl: Curl, seen: Seen, nomination: str) -> None:
     """The gate may refuse such a request; what it must not do is let it arrive without the address."""
-    options = [option for name, value in _NOMINATIONS[nomination] for option in ("--header", f"{name}: {value}")]
     marker = f"nominated{next(_numbers)}x"
-    answer = curl(f"/api/?{marker}", *options, source=_CLIENT, token="bad")
+    answer = curl(f"/api/?{marker}", *_as_options(_NOMINATIONS[nomination]), source=_CLIENT, token="bad")
     assert answer.status in (400, 401)
     assert answer.status == 400 or seen.address(marker) == _CLIENT
 
@@ -139,8 +135,7 @@ async def test_a_trusted_proxy_names_its_client(seen: Seen, carrier: str, claim:
 @pytest.mark.parametrize("http", ["1.1", "2"])
 @pytest.mark.parametrize("forgery", _FORGERIES)
 def test_the_upstream_gets_one_of_each_forwarded_field(curl: Curl, gate: Gate, forgery: str, http: str) -> None:
-    options = [option for name, value in _FORGERIES[forgery] for option in ("--header", f"{name}: {value}")]
-    answer = curl("/", *options, host=ECHO_HOST, source=_CLIENT, http=http)
+    answer = curl("/", *_as_options(_FORGERIES[forgery]), host=ECHO_HOST, source=_CLIENT, http=http)
     arrived = [(name.lower().replace("_", "-"), value) for name, value in answer.json()["headers"]]
 
     def values(name: str) -> list[str]:
@@ -158,8 +153,10 @@ def test_the_upstream_gets_one_of_each_forwarded_field(curl: Curl, gate: Gate, f
 _PROXY_V1 = b"PROXY TCP4 203.0.113.7 192.0.2.1 40000 443\r\n"
 _PROXY_V1_IPV6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 443\r\n"
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-_PROXY_V2 = _SIGNATURE + b"\x21\x11" + struct.pack(
-    "!H4s4sHH", 12, socket.inet_aton("203.0.113.7"), socket.inet_aton("192.0.2.1"), 40000, 443
+_PROXY_V2 = (
+    _SIGNATURE
+    + b"\x21\x11"
+    + struct.pack("!H4s4sHH", 12, socket.inet_aton("203.0.113.7"), socket.inet_aton("192.0.2.1"), 40000, 443)
 )
 
 
@@ -168,9 +165,8 @@ def _request_behind(header: bytes, source: str, port: int, tls: ssl.SSLContext, 
     with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as tcp:
         tcp.sendall(header)
         with tls.wrap_socket(tcp, server_hostname=HOST) as stream:
-            stream.sendall(
-                f"GET /api/?{marker} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer bad\r\nConnection: close\r\n\r\n".encode()
-            )
+            fields = f"Host: {HOST}\r\nAuthorization: Bearer bad\r\nConnection: close"
+            stream.sendall(f"GET /api/?{marker} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
             return stream.makefile("rb").readline()
 
 

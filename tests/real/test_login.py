@@ -34,9 +34,7 @@ async def test_a_whole_login_with_a_wrong_password_first(
         assert (status, used_again["error"]) == (400, "invalid_request")
 
 
-async def test_a_token_is_refreshed_until_it_is_revoked(
-    clients: Clients, gate: Gate, home_assistant: HomeAssistant
-) -> None:
+async def test_a_token_is_refreshed_until_it_is_revoked(clients: Clients, gate: Gate, home_assistant: HomeAssistant) -> None:
     async with clients.http() as http:
         login = Login(http, gate.url(HOST) + "/")
         await login.begin()

@@ -12,6 +12,7 @@ from home_assistant import HomeAssistant
 from pictures import picture, push
 from websocket_api import logged_in
 
+
 async def test_a_camera_stream_shows_each_new_picture_at_once(clients: Clients, home_assistant: HomeAssistant) -> None:
     camera, webhook = home_assistant.camera
     async with clients.http(token=home_assistant.token) as http:
@@ -49,14 +50,14 @@ async def test_a_signed_path_gives_ranges_and_an_unsigned_one_nothing(
         assert curl(urlsplit(signed).path, "--range", "0-99", http=http).status == 401
 
 
-async def test_a_picture_is_uploaded_and_found_in_the_media_folder(
-    clients: Clients, home_assistant: HomeAssistant
-) -> None:
+async def test_a_picture_is_uploaded_and_found_in_the_media_folder(clients: Clients, home_assistant: HomeAssistant) -> None:
     form = aiohttp.FormData()
     form.add_field("media_content_id", "media-source://media_source/local/")
     form.add_field("file", picture(9), filename="uploaded.jpg", content_type="image/jpeg")
-    async with clients.http(token=home_assistant.token) as http:
-        async with http.post("/api/media_source/local_source/upload", data=form) as answer:
-            assert answer.status == 200, await answer.text()
-            assert "uploaded.jpg" in json.dumps(await answer.json())
+    async with (
+        clients.http(token=home_assistant.token) as http,
+        http.post("/api/media_source/local_source/upload", data=form) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        assert "uploaded.jpg" in json.dumps(await answer.json())
     assert (home_assistant.config_directory / "media" / "uploaded.jpg").read_bytes() == picture(9)

@@ -30,7 +30,8 @@ def test_the_operator_is_told_where_to_name_the_proxy_and_visitors_when_it_is_aw
 
     # It refuses everything a proxy forwards.
     assert curl("/").status in (400, 502, 503)
-    wait_for("both places to name the proxy in", lambda: log_says("configuration.yaml", "trusted_proxies", "Settings > System > Network"))
+    both_places = ("configuration.yaml", "trusted_proxies", "Settings > System > Network")
+    wait_for("both places to name the proxy in", lambda: log_says(*both_places))
 
     stranger.stop()
     for http in ("1.1", "2"):

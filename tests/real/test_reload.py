@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from authority import Authority
 from clients import Clients
 from conftest import ECHO_HOST, HOST
 from curl import Curl
@@ -50,7 +51,7 @@ async def test_100_reloads_under_load_drop_no_websocket_and_fail_no_request(
 
 def test_a_reload_takes_hosts_in_and_out(
     start_gate: Callable[..., Gate], curl_of: Callable[..., Curl], hosts: dict, echo: Echo,
-    authority, host_entry: Callable[..., dict],
+    authority: Authority, host_entry: Callable[..., dict],
 ) -> None:  # fmt: skip
     new_host = "new.example.test"
     gate = start_gate(dict(hosts))
