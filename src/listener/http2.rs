@@ -223,6 +223,10 @@ async fn serve_stream(door: Arc<Door>, mut session: HttpSession, exchange: Arc<E
 
 /// Waits until the body has begun; `false` when the client leaves meanwhile. What is read here is replayed later.
 async fn await_body(session: &mut HttpSession, exchange: &Exchange) -> bool {
+    // Who waits for a 100 sends nothing before the upstream has been asked.
+    if session.req_header().headers.contains_key(http::header::EXPECT) {
+        return true;
+    }
     while !session.is_body_done() && session.body_bytes_read() < BODY_START {
         session.enable_retry_buffering();
         match session.read_body_bytes().await {
