@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
-    ("cli", &["admin", "demo", "metrics", "reload", "server"]),
+    ("cli", &["admin", "demo", "metrics", "reload", "server", "tls"]),
     ("client", &[]),
     ("config", &[]),
     ("demo", &["admin", "server"]),
@@ -140,13 +140,16 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
 #[test]
 fn every_room_uses_only_what_is_drawn() {
     let drawn: BTreeMap<_, _> = ARROWS.into_iter().collect();
+    let mut undrawn = BTreeSet::new();
     for source in sources().iter().filter(|source| source.path != "lib.rs") {
         let allowed = drawn.get(source.room()).unwrap_or_else(|| panic!("draw the new room of src/{}", source.path));
         for used in source.uses() {
-            let fine = LEAVES.contains(&used.as_str()) || allowed.contains(&used.as_str());
-            assert!(fine, "src/{}: no arrow {} -> {used} is drawn", source.path, source.room());
+            if !LEAVES.contains(&used.as_str()) && !allowed.contains(&used.as_str()) {
+                undrawn.insert(format!("{} -> {used} (src/{})", source.room(), source.path));
+            }
         }
     }
+    assert!(undrawn.is_empty(), "arrows that nobody has drawn: {undrawn:#?}");
 }
 
 #[test]
