@@ -146,8 +146,11 @@ pub fn record_certificates(metrics: &Metrics, certificates: &CertificateStore) {
     metrics.certificates(expiries, facts.iter().filter(|fact| fact.last_error.is_some()).count());
 }
 
-/// What tells one state of a file from another, without reading it; `None` while there is none.
-pub fn stamp(file: &Path) -> Option<(SystemTime, u64, u64)> {
+/// What tells one state of a file from another, without reading it: its time, length and inode.
+pub type Stamp = (SystemTime, u64, u64);
+
+/// The state of `file` now; `None` while there is none.
+pub fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }

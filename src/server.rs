@@ -24,7 +24,7 @@ use crate::config::{Config, UpstreamScheme};
 use crate::listener::{Connections, Door, Role, accept};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
-use crate::reload::{self, Builder, Reloader};
+use crate::reload::{self, Builder, Reloader, Stamp};
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CertificateStore};
 use crate::upstream;
@@ -78,6 +78,8 @@ struct Gate {
 ///
 /// If a socket cannot be bound, a certificate not loaded, or the state directory not written.
 pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions) -> anyhow::Result<Running> {
+    // Before anything that takes time: a change from here on is news to whoever watches the file.
+    let seen = file.as_deref().and_then(reload::stamp);
     tls::install_provider();
     raise_file_limit(&config);
     let metrics = Arc::new(Metrics::new());
@@ -121,7 +123,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
             .await
             .with_context(|| cannot_serve_socket(&config.admin.socket))?;
     let acceptors = sockets.serve(&door);
-    let tasks = background_tasks(&gate);
+    let tasks = background_tasks(&gate, seen);
     announce(&listeners);
     Ok(Running {
         listeners,
@@ -272,7 +274,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
+fn background_tasks(gate: &Arc<Gate>, seen: Option<Stamp>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let snapshot = gate.snapshot.load();
     for upstream in &snapshot.upstreams {
@@ -281,7 +283,7 @@ fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
     let interval = snapshot.config.reload.interval;
     tasks.spawn(refresh_certificates(gate.clone(), interval));
     if snapshot.config.reload.watch && gate.reloader.file().is_some() {
-        tasks.spawn(reload_on_change(gate.clone(), interval));
+        tasks.spawn(reload_on_change(gate.clone(), interval, seen));
     }
     tasks
 }
@@ -298,9 +300,8 @@ async fn refresh_certificates(gate: Arc<Gate>, interval: Duration) {
 }
 
 /// Polls instead of asking inotify: an editor's rename, a bind mount and a network file system all look the same.
-async fn reload_on_change(gate: Arc<Gate>, interval: Duration) {
+async fn reload_on_change(gate: Arc<Gate>, interval: Duration, mut seen: Option<Stamp>) {
     let Some(file) = gate.reloader.file().map(PathBuf::from) else { return };
-    let mut seen = reload::stamp(&file);
     loop {
         tokio::time::sleep(interval).await;
         let now = reload::stamp(&file);
