@@ -35,6 +35,10 @@ pub enum Denial {
     Connections,
     /// Over `limits.connections_per_client`.
     ConnectionsPerClient,
+    /// Over `limits.requests`.
+    Requests,
+    /// Over `limits.requests_per_client`.
+    RequestsPerClient,
     /// No PROXY protocol header from a peer that must send one, or a broken one.
     ProxyProtocol,
     /// Not done within `timeouts.tls_handshake`.
@@ -61,7 +65,7 @@ pub enum Denial {
 
 impl Denial {
     /// All of them, for metrics that exist before they count.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Malformed,
         Self::BadHost,
         Self::BadForwarding,
@@ -76,6 +80,8 @@ impl Denial {
         Self::Version,
         Self::Connections,
         Self::ConnectionsPerClient,
+        Self::Requests,
+        Self::RequestsPerClient,
         Self::ProxyProtocol,
         Self::TlsTimeout,
         Self::TlsName,
@@ -106,6 +112,8 @@ impl Denial {
             Self::Version => "version",
             Self::Connections => "connections",
             Self::ConnectionsPerClient => "connections_per_client",
+            Self::Requests => "requests",
+            Self::RequestsPerClient => "requests_per_client",
             Self::ProxyProtocol => "proxy_protocol",
             Self::TlsTimeout => "tls_timeout",
             Self::TlsName => "tls_name",
@@ -131,7 +139,9 @@ impl Denial {
             Self::HeadSize | Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Connections | Self::ConnectionsPerClient => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connections | Self::ConnectionsPerClient | Self::Requests | Self::RequestsPerClient => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::ProxyProtocol
             | Self::TlsTimeout
             | Self::TlsName

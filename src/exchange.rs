@@ -41,6 +41,11 @@ impl Connection {
         }
     }
 
+    /// A stream has ended with some of its body unread, which will never be.
+    pub fn write_off_unread(&self) {
+        self.body_bytes_read.fetch_max(self.http2_body_bytes.load(Relaxed), Relaxed);
+    }
+
     /// The client has taken nothing of what it was sent for too long.
     pub fn set_write_stalled(&self) {
         self.write_stalled.store(true, Relaxed);
@@ -66,8 +71,17 @@ pub struct Progress {
     /// The proxy has taken the request over and will record how it ends.
     taken: AtomicBool,
     denial: Mutex<Option<Denial>>,
-    /// HTTP/1: the client's stream and what was read ahead of it, once the proxy has let go of both.
-    client: Mutex<Option<(Io, BytesMut)>>,
+    /// HTTP/1: the client's stream, once the proxy has let go of it.
+    client: Mutex<Option<ReturnedClient>>,
+}
+
+/// A client's stream as the proxy has left it.
+pub struct ReturnedClient {
+    pub io: Io,
+    /// Read, and not of the request.
+    pub ahead: BytesMut,
+    /// Written by the proxy, and not sent yet.
+    pub unsent: BytesMut,
 }
 
 /// One request on a connection.
@@ -124,11 +138,19 @@ impl Progress {
 
     /// The proxy has read a piece of the request body.
     pub fn body_read(&self, connection: &Connection, bytes: usize, end: bool) {
-        let seen = self.read_ahead.swap(0, Relaxed);
-        self.count_body(connection, (bytes as u64).saturating_sub(seen));
+        let bytes = bytes as u64;
+        let before = self.read_ahead.load(Relaxed);
+        let seen = before.min(bytes);
+        self.read_ahead.store(before - seen, Relaxed);
+        self.count_body(connection, bytes - seen);
         if end {
             self.body_done.store(true, Relaxed);
         }
+    }
+
+    /// The request is tried again: what has been read of its body comes once more.
+    pub fn body_replayed(&self) {
+        self.read_ahead.store(self.body_bytes(), Relaxed);
     }
 
     /// There is no request body.
@@ -177,11 +199,11 @@ impl Progress {
         *self.denial.lock()
     }
 
-    pub fn return_client(&self, io: Io, ahead: BytesMut) {
-        *self.client.lock() = Some((io, ahead));
+    pub fn return_client(&self, client: ReturnedClient) {
+        *self.client.lock() = Some(client);
     }
 
-    pub fn take_client(&self) -> Option<(Io, BytesMut)> {
+    pub fn take_client(&self) -> Option<ReturnedClient> {
         self.client.lock().take()
     }
 }

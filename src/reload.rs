@@ -94,8 +94,8 @@ impl Builder {
     }
 
     /// The first snapshot of the process.
-    pub async fn first(self: &Arc<Self>, config: Config) -> Result<Arc<Snapshot>, Vec<String>> {
-        let built = self.build_aside(config, None).await?;
+    pub async fn first(self: &Arc<Self>, config: Config) -> Result<Arc<Snapshot>, Unusable> {
+        let built = self.build_aside(config, None).await.map_err(Unusable)?;
         let snapshot = self.commit(built).await;
         self.metrics.reload_accepted(snapshot.generation, since_epoch());
         Ok(snapshot)
@@ -110,16 +110,23 @@ impl Builder {
         let name = host.name.to_string();
         let connect_timeout = config.timeouts.upstream_connect;
         let known = previous.into_iter().flat_map(|snapshot| &snapshot.upstreams);
+        let verification = &host.upstream.verification;
+        // The same path may hold other authorities by now.
+        let authorities = match verification {
+            UpstreamVerification::Authority(_) => tls::authorities(verification)?,
+            _ => Vec::new(),
+        };
         for upstream in known {
-            if upstream.serves(&name, host.app, &host.upstream, connect_timeout) {
+            let same_trust = authorities.is_empty() || upstream.authorities == authorities;
+            if same_trust && upstream.serves(&name, host.app, &host.upstream, connect_timeout) {
                 return Ok(upstream.clone());
             }
         }
         let tls = match host.upstream.scheme {
             UpstreamScheme::Http => None,
             UpstreamScheme::Https => Some(UpstreamTls {
-                client: tls::client_config(&host.upstream.verification)?,
-                authorities: tls::authorities(&host.upstream.verification)?,
+                client: tls::client_config(verification)?,
+                authorities: tls::authorities(verification)?,
             }),
         };
         let id = self.next_upstream.fetch_add(1, Relaxed);
@@ -144,12 +151,17 @@ fn warn_of_unverified(config: &Config) {
     }
 }
 
+/// A configuration that is right in itself, but names certificates or authorities that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Unusable(pub Vec<String>);
+
 /// What a start with this configuration would stumble over: the path of a reload, without the swap. Nothing is written
 /// and nothing listens.
-pub fn problems(config: Config) -> Vec<String> {
+pub fn check(config: Config) -> Result<(), Unusable> {
     tls::install_provider();
     let builder = Builder::new(Arc::new(CertificateStore::new()), Arc::new(Metrics::new()));
-    builder.build(config, None).err().unwrap_or_default()
+    builder.build(config, None).map(drop).map_err(Unusable)
 }
 
 /// Takes over what the certificate store knows.
@@ -158,6 +170,14 @@ pub fn record_certificates(metrics: &Metrics, certificates: &CertificateStore) {
     let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let expiries = facts.iter().map(|fact| (fact.host.as_str(), seconds(fact.not_after)));
     metrics.certificates(expiries, facts.iter().filter(|fact| fact.last_error.is_some()).count());
+}
+
+/// Reads the file on a thread that may wait for the disk.
+async fn load_aside(file: PathBuf) -> Result<Config, String> {
+    match tokio::task::spawn_blocking(move || Config::load(&file)).await {
+        Ok(loaded) => loaded.map_err(|error| error.to_string()),
+        Err(_) => Err("the configuration could not be read: the gate has a bug".into()),
+    }
 }
 
 /// `None` while there is no such file.
@@ -177,8 +197,7 @@ pub struct Reloader {
     builder: Arc<Builder>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
-    /// One reload at a time; holds how the last one ended.
-    last: Mutex<()>,
+    one_at_a_time: Mutex<()>,
     last_reload: parking_lot::Mutex<Option<LastReload>>,
     /// The state of the file at the start.
     first_stamp: Option<Stamp>,
@@ -200,7 +219,7 @@ impl Reloader {
             builder,
             snapshot,
             metrics,
-            last: Mutex::default(),
+            one_at_a_time: Mutex::default(),
             last_reload: parking_lot::Mutex::default(),
         }
     }
@@ -228,7 +247,7 @@ impl Reloader {
 
     /// Reads, checks, builds and swaps.
     pub async fn reload(&self) -> ReloadReport {
-        let _one_at_a_time = self.last.lock().await;
+        let _held = self.one_at_a_time.lock().await;
         let report = self.attempt().await;
         *self.last_reload.lock() = Some(LastReload { at: SystemTime::now(), outcome: report.outcome });
         match report.outcome {
@@ -259,27 +278,30 @@ impl Reloader {
         let Some(file) = &self.file else {
             return refused(vec!["this gate was started without a configuration file".into()], Vec::new());
         };
-        let config = match Config::load(file) {
+        let config = match load_aside(file.clone()).await {
             Ok(config) => config,
-            Err(error) => return refused(vec![error.to_string()], Vec::new()),
+            Err(error) => return refused(vec![error], Vec::new()),
         };
         let keys: Vec<_> = current.config.keys_needing_restart(&config).into_iter().map(String::from).collect();
         if !keys.is_empty() {
             return refused(Vec::new(), keys);
         }
-        let unchanged = config == current.config;
         let built = match self.builder.build_aside(config, Some(current.clone())).await {
             Ok(built) => built,
             Err(errors) => return refused(errors, Vec::new()),
         };
+        let unchanged = built.snapshot.is_like(&current);
         let outcome = if unchanged { ReloadOutcome::Unchanged } else { ReloadOutcome::Accepted };
         let snapshot = self.builder.commit(built).await;
         let generation = if unchanged { current.generation } else { snapshot.generation };
         if !unchanged {
-            for upstream in &snapshot.upstreams {
-                if !current.upstreams.iter().any(|known| Arc::ptr_eq(known, upstream)) {
-                    tokio::spawn(upstream::watch(Arc::downgrade(upstream)));
-                }
+            let is_in =
+                |upstream: &Arc<Upstream>, other: &Snapshot| other.upstreams.iter().any(|u| Arc::ptr_eq(u, upstream));
+            for gone in current.upstreams.iter().filter(|upstream| !is_in(upstream, &snapshot)) {
+                gone.retire();
+            }
+            for new in snapshot.upstreams.iter().filter(|upstream| !is_in(upstream, &current)) {
+                tokio::spawn(upstream::watch(Arc::downgrade(new)));
             }
             self.snapshot.store(snapshot);
         }

@@ -13,6 +13,7 @@ use listenfd::ListenFd;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,7 +22,8 @@ use tokio::task::JoinSet;
 use crate::access_log::{AccessLog, AccessLogWriter};
 use crate::admin::{AdminServer, Certificate, Control, HostStatus, Listeners, ReloadReport, Status};
 use crate::config::{Config, UpstreamScheme};
-use crate::listener::{Connections, Door, Role, accept};
+use crate::denial::Denial;
+use crate::listener::{Door, Places, Role, accept};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::reload::{self, Builder, Reloader};
@@ -66,7 +68,7 @@ struct Gate {
     listeners: Listeners,
     snapshot: Arc<ArcSwap<Snapshot>>,
     certificates: Arc<CertificateStore>,
-    connections: Arc<Connections>,
+    connections: Arc<Places>,
     metrics: Arc<Metrics>,
     reloader: Reloader,
     draining: watch::Receiver<bool>,
@@ -86,19 +88,20 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         .context("cannot open the access log (access_log.file)")?;
     let mut sockets = Sockets::bind(&config, &options).await?;
     let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone()));
-    let first = builder.first(config).await.map_err(|errors| anyhow::anyhow!(errors.join("\n")))?;
+    let first = builder.first(config).await?;
     let config = first.config.clone();
     let snapshot = Arc::new(ArcSwap::new(first));
     let (draining, is_draining) = watch::channel(false);
     let (closing, is_closing) = watch::channel(false);
     let proxy = proxy(Gateway::new(snapshot.clone(), metrics.clone(), access_log.clone()));
-    let connections = Arc::new(Connections::default());
+    let connections = Arc::new(Places::new(Denial::Connections, Denial::ConnectionsPerClient));
     let listeners = sockets.addresses()?;
     let door = Arc::new(Door {
         snapshot: snapshot.clone(),
         proxy: proxy.clone(),
         tls: tls::server_config(certificates.clone())?,
         connections: connections.clone(),
+        requests: Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient)),
         metrics: metrics.clone(),
         access_log,
         proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
@@ -159,9 +162,9 @@ fn proxy(gateway: Gateway) -> Arc<HttpProxy<Gateway>> {
     Arc::new(proxy)
 }
 
-/// Two sockets per client at most: its own and the upstream's.
+/// A socket for each client and one for each request in flight or WebSocket behind it.
 fn raise_file_limit(config: &Config) {
-    let wanted = 2 * config.limits.connections as u64 + SPARE_FILES;
+    let wanted = (2 * config.limits.connections + config.limits.requests) as u64 + SPARE_FILES;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => log::warn!(
@@ -310,19 +313,30 @@ impl Running {
     }
 
     /// Serves until SIGTERM or SIGINT, reloads at SIGHUP; then drains. A second signal ends at once.
-    pub async fn wait_for_signals(self) -> anyhow::Result<()> {
+    ///
+    /// Tells the service manager, if there is one, that the gate is ready: from now on signals are heard.
+    pub async fn wait_for_signals(mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        // Without a service manager there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
-                    self.reload().await;
+                    let gate = self.gate.clone();
+                    // Aside, so that a slow disk keeps no SIGTERM waiting.
+                    self.tasks.spawn(async move { drop(gate.reloader.reload().await) });
+                }
+                Some(_) = self.acceptors.join_next() => {
+                    log::error!("a listener has ended by itself, stopping: the gate has a bug");
+                    break;
                 }
             }
         }
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         log::info!("shutting down connections={}", self.gate.connections.open());
         let closing = self.closing.clone();
         tokio::select! {
@@ -338,7 +352,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.draining.send_replace(true);
         let deadline = Instant::now() + self.gate.snapshot.load().config.timeouts.drain;
-        self.acceptors.join_all().await;
+        while self.acceptors.join_next().await.is_some() {}
         self.tasks.shutdown().await;
         while self.gate.connections.open() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_TICK).await;

@@ -33,6 +33,12 @@ pub struct Route {
 }
 
 impl Snapshot {
+    /// Whether the two do the same, whatever their generations.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same_upstreams = self.upstreams.iter().zip(&other.upstreams).all(|(a, b)| Arc::ptr_eq(a, b));
+        self.config == other.config && same_upstreams
+    }
+
     /// Compiles `config`. `upstreams` belong to its hosts, in the same order.
     pub fn new(generation: u64, config: Config, upstreams: Vec<Arc<Upstream>>) -> Self {
         let mut routes = HostTable::default();

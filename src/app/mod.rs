@@ -9,19 +9,19 @@ use crate::config::App;
 
 /// How long an answer may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exchange {
+pub enum Pace {
     Ordinary,
     /// Events, pictures or segments that come when there is something to tell.
     Stream,
 }
 
 /// Tells streams from ordinary answers before the answer is there.
-pub fn exchange_kind(app: App, path: &str, headers: &HeaderMap) -> Exchange {
+pub fn pace(app: App, path: &str, headers: &HeaderMap) -> Pace {
     let asks_for_events =
         headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|v| v.contains("text/event-stream"));
     let known_stream = match app {
         App::HomeAssistant => home_assistant::is_stream(path),
         App::Generic => false,
     };
-    if asks_for_events || known_stream { Exchange::Stream } else { Exchange::Ordinary }
+    if asks_for_events || known_stream { Pace::Stream } else { Pace::Ordinary }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{ConfigArgument, Exit};
 use crate::config::{Config, ConfigError};
-use crate::reload;
+use crate::reload::{self, Unusable};
 
 #[derive(Debug, PartialEq, Args)]
 pub(super) struct Arguments {
@@ -30,7 +30,7 @@ pub(super) fn check(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Resul
     match verdict {
         Verdict::Accepted { hosts } => writeln!(out, "{}: {}", file.display(), summary(hosts))?,
         Verdict::Wrong(error) => return Err(error.into()),
-        Verdict::Unusable(problems) => return Err(Unusable(problems).into()),
+        Verdict::Unusable(unusable) => return Err(unusable.into()),
     }
     Ok(Exit::Good)
 }
@@ -43,13 +43,8 @@ enum Verdict {
     /// The file itself.
     Wrong(ConfigError),
     /// What the file names: certificates, keys, authorities.
-    Unusable(Vec<String>),
+    Unusable(Unusable),
 }
-
-/// The file is right, but what it names cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub(super) struct Unusable(Vec<String>);
 
 impl Verdict {
     fn of(loaded: Result<Config, ConfigError>) -> Self {
@@ -58,9 +53,9 @@ impl Verdict {
             Err(error) => return Self::Wrong(error),
         };
         let hosts = config.hosts.len();
-        match reload::problems(config) {
-            problems if problems.is_empty() => Self::Accepted { hosts },
-            problems => Self::Unusable(problems),
+        match reload::check(config) {
+            Ok(()) => Self::Accepted { hosts },
+            Err(unusable) => Self::Unusable(unusable),
         }
     }
 
@@ -76,7 +71,7 @@ impl Verdict {
         let (findings, omitted, problems) = match self {
             Self::Accepted { .. } => (&[][..], 0, &[][..]),
             Self::Wrong(error) => (error.findings.as_slice(), error.omitted, &[][..]),
-            Self::Unusable(problems) => (&[][..], 0, problems.as_slice()),
+            Self::Unusable(Unusable(problems)) => (&[][..], 0, problems.as_slice()),
         };
         json!({
             "file": file.display().to_string(),

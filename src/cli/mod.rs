@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::admin::{Client, ClientError};
 use crate::config::{Config, ConfigError};
+use crate::reload::Unusable;
 
 /// The one program a home exposes to the internet: a hardened gateway in front of Home Assistant.
 #[derive(Debug, Parser)]
@@ -118,7 +119,7 @@ fn exit_of(result: anyhow::Result<Exit>, complaints: &mut dyn Write) -> Exit {
         return Exit::BadConfig;
     }
     let _ = writeln!(complaints, "hearthgate: {error:#}");
-    if error.is::<check::Unusable>() { Exit::BadConfig } else { Exit::Failed }
+    if error.is::<Unusable>() { Exit::BadConfig } else { Exit::Failed }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,7 +1,6 @@
 //! `hearthgate run`: serves until told to stop.
 
 use clap::Args;
-use sd_notify::NotifyState;
 
 use super::{ConfigArgument, Exit, logging};
 use crate::config::Config;
@@ -23,7 +22,5 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 async fn gate(config: Config, arguments: &Arguments) -> anyhow::Result<()> {
     let running =
         server::start(config, Some(arguments.file.config.clone()), StartOptions { socket_activation: true }).await?;
-    // Without a service manager there is nobody to tell.
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
     running.wait_for_signals().await
 }

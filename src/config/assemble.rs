@@ -129,8 +129,12 @@ fn limits(mut section: Section<'_>) -> Limits {
         connections_per_client: section
             .read("connections_per_client", values::number(1..=1_000_000))
             .unwrap_or(default.connections_per_client),
+        requests: section.read("requests", values::number(1..=1_000_000)).unwrap_or(default.requests),
+        requests_per_client: section
+            .read("requests_per_client", values::number(1..=1_000_000))
+            .unwrap_or(default.requests_per_client),
         head_size: section.read("head_size", values::size(kib(1)..=kib(1024))).unwrap_or(default.head_size),
-        header_count: section.read("header_count", values::number(1..=10_000)).unwrap_or(default.header_count),
+        header_count: section.read("header_count", values::number(1..=256)).unwrap_or(default.header_count),
         uri_length: section.read("uri_length", values::size(kib(1)..=kib(64))).unwrap_or(default.uri_length),
         http2_streams: section.read("http2_streams", values::number(1..=10_000)).unwrap_or(default.http2_streams),
         http2_resets: section.read("http2_resets", values::number(1..=1_000_000)).unwrap_or(default.http2_resets),
@@ -149,6 +153,7 @@ fn limits(mut section: Section<'_>) -> Limits {
 fn refuse_crossed_limits(section: &Section<'_>, limits: &Limits) {
     let crossed = [
         ("connections_per_client", "connections", limits.connections_per_client > limits.connections),
+        ("requests_per_client", "requests", limits.requests_per_client > limits.requests),
         ("uri_length", "head_size", limits.uri_length > limits.head_size),
     ];
     for (part, whole, _) in crossed.into_iter().filter(|(.., crossed)| *crossed) {

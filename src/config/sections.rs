@@ -73,9 +73,13 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one client: an IPv4 address or an IPv6 /64.
     pub connections_per_client: usize,
+    /// Requests in flight in all, each with a connection to an upstream; WebSockets do not count.
+    pub requests: usize,
+    /// Requests in flight of one client.
+    pub requests_per_client: usize,
     /// All bytes of one request head.
     pub head_size: ByteSize,
-    /// Fields in one request head.
+    /// Fields in one request head; at most 256, which is where Pingora's parser ends.
     pub header_count: usize,
     /// Bytes of one request target.
     pub uri_length: ByteSize,
@@ -228,6 +232,8 @@ impl Default for Limits {
         Self {
             connections: 8192,
             connections_per_client: 256,
+            requests: 4096,
+            requests_per_client: 512,
             head_size: ByteSize::from_kib(64),
             header_count: 100,
             uri_length: ByteSize::from_kib(24),

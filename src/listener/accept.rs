@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection;
-use super::connections::{Admitted, ConnectionLimits};
+use super::places::{Admitted, PlaceLimits};
 use super::{Door, Role};
 use crate::client::{ClientAddr, is_within};
 
@@ -57,11 +57,12 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, count
     let peer = ClientAddr::new(peer.ip());
     // Behind a proxy that announces its clients, the limit per client is applied once the client is known.
     let announced = is_within(peer.ip(), &door.proxy_protocol_from);
-    let mut limits = limits(&door);
-    if announced {
-        limits.per_client = limits.total;
-    }
-    let (guard, denied) = match door.connections.admit(peer.key(), limits) {
+    let limits = connection_limits(&door);
+    let admitted = match announced {
+        true => door.connections.admit_unnamed(limits.total),
+        false => door.connections.admit(peer.key(), limits),
+    };
+    let (guard, denied) = match admitted {
         Admitted::Yes(guard) => (guard, None),
         Admitted::OnlyToHear(denial, guard) => (guard, Some(denial)),
         Admitted::No(denial) => {
@@ -74,7 +75,7 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, count
 }
 
 /// The connection limits in force now.
-pub(super) fn limits(door: &Door) -> ConnectionLimits {
+pub(super) fn connection_limits(door: &Door) -> PlaceLimits {
     let limits = &door.snapshot.load().config.limits;
-    ConnectionLimits { total: limits.connections, per_client: limits.connections_per_client }
+    PlaceLimits { total: limits.connections, per_client: limits.connections_per_client }
 }

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use super::accept::{Counted, limits};
-use super::connections::{Admitted, ConnectionGuard};
+use super::accept::{Counted, connection_limits};
+use super::places::{Admitted, PlaceGuard};
 use super::stream::ClientStream;
 use super::{Door, Role, http1, http2, proxy_protocol};
 use crate::client::ClientAddr;
@@ -29,7 +29,7 @@ pub(super) struct Arrival {
     pub announced: bool,
     /// Over a limit: it is only told so.
     pub denied: Option<Denial>,
-    pub guard: ConnectionGuard,
+    pub guard: PlaceGuard,
     pub counted: Counted,
 }
 
@@ -50,10 +50,10 @@ pub(super) async fn run(door: Arc<Door>, arrival: Arrival) {
 
 async fn serve(door: &Arc<Door>, arrival: Arrival) {
     let Arrival { socket, peer, role, announced, denied, guard, counted } = arrival;
-    let _held = (guard, counted);
+    let _counted = counted;
+    let mut place = Some(guard);
     // Boxed, so that a WebSocket does not keep the state of the requests that led to it.
-    let mut second_guard = None;
-    let upgraded = Box::pin(greet(door, socket, peer, role, announced, denied, &mut second_guard)).await;
+    let upgraded = Box::pin(greet(door, socket, peer, role, announced, denied, &mut place)).await;
     if let Some(upgraded) = upgraded {
         Box::pin(relay_websocket(door, upgraded)).await;
     }
@@ -67,7 +67,7 @@ async fn greet(
     role: Role,
     announced: bool,
     mut denied: Option<Denial>,
-    second_guard: &mut Option<ConnectionGuard>,
+    place: &mut Option<PlaceGuard>,
 ) -> Option<Upgraded> {
     // Answers are joined by ourselves; waiting for acknowledgements would only delay them.
     socket.set_nodelay(true).ok()?;
@@ -79,7 +79,9 @@ async fn greet(
         match timeout_at(deadline, proxy_protocol::read_header(&mut socket)).await {
             Ok(Ok(client)) => {
                 peer = client.map_or(peer, ClientAddr::new);
-                denied = denied.or(admit_announced(door, peer, second_guard)?);
+                if denied.is_none() {
+                    denied = admit_announced(door, peer, place)?;
+                }
             }
             Ok(Err(_)) | Err(_) => {
                 door.metrics.denied(Denial::ProxyProtocol);
@@ -110,18 +112,16 @@ async fn greet(
     }
 }
 
-/// Counts an announced client as such; `None` closes its connection.
-fn admit_announced(door: &Door, client: ClientAddr, held: &mut Option<ConnectionGuard>) -> Option<Option<Denial>> {
-    // The proxy's own slot has counted towards the total already.
-    let mut limits = limits(door);
-    limits.total = usize::MAX;
-    match door.connections.admit(client.key(), limits) {
-        Admitted::Yes(guard) => {
-            *held = Some(guard);
+/// Says whose the place of an announced connection is; `None` closes the connection.
+fn admit_announced(door: &Door, client: ClientAddr, place: &mut Option<PlaceGuard>) -> Option<Option<Denial>> {
+    let unnamed = place.take()?;
+    match door.connections.name(unnamed, client.key(), connection_limits(door).per_client) {
+        Admitted::Yes(named) => {
+            *place = Some(named);
             Some(None)
         }
         Admitted::OnlyToHear(denial, guard) => {
-            *held = Some(guard);
+            *place = Some(guard);
             Some(Some(denial))
         }
         Admitted::No(denial) => {

@@ -295,6 +295,7 @@ mod tests {
         assert_eq!(read(b"GET / HTTP/1.2\r\nHost: ha.test\r\n\r\n"), Err(Denial::Version));
         assert_eq!(read(b"GET / HTTP/3.0\r\nHost: ha.test\r\n\r\n"), Err(Denial::Version));
         assert!(read(b"GET /a%5Cb?q={|}^` HTTP/1.1\r\nHost: ha.test\r\n\r\n").is_ok());
+        assert_eq!(read(b"GET /?q=<x> HTTP/1.1\r\nHost: ha.test\r\n\r\n"), Err(Denial::Malformed));
     }
 
     #[test]
@@ -399,6 +400,14 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(Some(end)) = find_end(&bytes, 0, &LIMITS) {
                 let _ = parse(&bytes[..end], &LIMITS);
+            }
+        }
+
+        /// A target that passes here is never refused by Pingora, which would do so without a record.
+        #[test]
+        fn what_is_a_target_here_is_one_to_pingora(target in "/[!-~]{0,20}") {
+            if is_target(target.as_bytes(), b"GET") {
+                prop_assert!(pingora::http::RequestHeader::build("GET", target.as_bytes(), None).is_ok(), "{target}");
             }
         }
 

@@ -13,9 +13,9 @@ use super::chunks::{self, Chunks};
 use super::connection::{Upgraded, linger};
 use super::head::{self, Body, Head, HeadLimits};
 use super::stream::ClientStream;
-use super::{BODY_START, Door, Outcome, Role, body_limits, body_overdue};
+use super::{BODY_START, Door, Outcome, Role, admit_request, body_limits, body_overdue};
 use crate::denial::Denial;
-use crate::exchange::{Connection, Exchange};
+use crate::exchange::{Connection, Exchange, ReturnedClient};
 use crate::proxy::response;
 use crate::snapshot::Snapshot;
 use crate::websocket::handover::Handover;
@@ -38,9 +38,10 @@ pub(super) async fn serve(
         let (head, bytes) = match next {
             Next::Request(head, bytes) => (head, bytes),
             Next::Gone => return None,
+            Next::Leaving => return refuse(stream, b"").await,
             Next::Idle => {
                 door.metrics.denied(if served == 0 { Denial::SlowHead } else { Denial::KeepAlive });
-                return None;
+                return refuse(stream, b"").await;
             }
             Next::Denied(denial) => {
                 let status = denial.status().map_or(0, |status| status.as_u16());
@@ -62,7 +63,24 @@ pub(super) async fn serve(
         if last {
             door.metrics.denied(Denial::RequestsPerConnection);
         }
-        match hand_on(door, stream, bytes, &exchange, &snapshot, last).await {
+        let Some(place) = admit_request(door, &exchange) else {
+            let answer = response::raw_denial(Denial::Requests);
+            return refuse(stream, &answer).await;
+        };
+        let kept = hand_on(door, stream, bytes, &exchange, &snapshot, last).await;
+        drop(place);
+        if !exchange.progress.is_taken() {
+            // Pingora has refused by itself what it was handed; that must not go uncounted.
+            let outcome = Outcome {
+                method: &head.method,
+                target: &head.target,
+                status: 400,
+                denial: Some(Denial::Malformed),
+                ..Outcome::default()
+            };
+            door.record(connection.peer.ip(), begun, outcome);
+        }
+        match kept {
             Some(kept) => stream = kept,
             None => return let_go(&exchange).await,
         }
@@ -72,8 +90,10 @@ pub(super) async fn serve(
 
 enum Next {
     Request(Head, BytesMut),
-    /// The client ended the connection, or the gate is draining.
+    /// The client ended the connection.
     Gone,
+    /// The gate is draining.
+    Leaving,
     /// Nothing came.
     Idle,
     Denied(Denial),
@@ -96,7 +116,7 @@ async fn next_request(
                 Ok(Ok(_)) => {}
                 Err(_) => return Next::Idle,
             },
-            _ = draining.wait_for(|draining| *draining) => return Next::Gone,
+            _ = draining.wait_for(|draining| *draining) => return Next::Leaving,
         }
     }
     let head = read_head(stream, snapshot).await;
@@ -189,14 +209,16 @@ async fn hand_on(
 
 /// After Pingora has let go of a stream: a WebSocket goes on, everything else says goodbye.
 async fn let_go(exchange: &Arc<Exchange>) -> Option<Upgraded> {
-    let (client, early) = exchange.progress.take_client()?;
+    let ReturnedClient { io: client, ahead: early, mut unsent } = exchange.progress.take_client()?;
     let upstream = exchange.handover.as_ref().and_then(Handover::take_upstream);
     if let Some((upstream, behind)) = upstream {
         let tunnel = Tunnel { client, early, upstream, behind };
         return Some(Upgraded { tunnel, exchange: exchange.clone() });
     }
-    let unheard = exchange.progress.denial().filter(|_| !exchange.progress.is_answered());
-    linger(client, &unheard.map(response::raw_denial).unwrap_or_default()).await;
+    if let Some(denial) = exchange.progress.denial().filter(|_| !exchange.progress.is_answered()) {
+        unsent.extend_from_slice(&response::raw_denial(denial));
+    }
+    linger(client, &unsent).await;
     None
 }
 

@@ -12,8 +12,9 @@ use pingora_core::protocols::{Digest, Stream};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::http2_meter::{Http2Counts, Http2Meter};
+use super::places::PlaceGuard;
 use super::stream::{ClientStream, digest_of};
-use super::{BODY_START, Door, body_limits, body_overdue};
+use super::{BODY_START, Door, admit_request, body_limits, body_overdue};
 use crate::config::{Limits, Timeouts};
 use crate::denial::Denial;
 use crate::exchange::{Connection, Exchange};
@@ -56,7 +57,8 @@ fn options(limits: &Limits) -> H2Options {
     let mut options = v2::default_h2_options();
     options
         .max_concurrent_streams(limits.http2_streams)
-        .max_header_list_size(u32::try_from(limits.head_size.bytes()).unwrap_or(u32::MAX))
+        // What is somewhat too large is refused, counted and logged by ourselves, the rest by h2.
+        .max_header_list_size(u32::try_from(2 * limits.head_size.bytes()).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_send_buffer_size(SEND_BUFFER)
         .initial_window_size(STREAM_WINDOW)
@@ -183,18 +185,29 @@ impl Streams {
             }
             self.leave(h2);
         }
+        let place = match admit_request(&self.door, &exchange) {
+            Some(place) => place,
+            None => return, // dropped, the session resets its stream
+        };
         self.live.fetch_add(1, Relaxed);
-        let live = LiveStream(self.live.clone());
+        let live = LiveStream { live: self.live.clone(), exchange: exchange.clone(), _place: place };
         tokio::spawn(serve_stream(self.door.clone(), session, exchange, live));
     }
 }
 
-/// Takes one off the count when its stream ends.
-struct LiveStream(Arc<AtomicUsize>);
+/// Takes one off the counts when its stream ends.
+struct LiveStream {
+    live: Arc<AtomicUsize>,
+    exchange: Arc<Exchange>,
+    _place: PlaceGuard,
+}
 
 impl Drop for LiveStream {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        if !self.exchange.progress.is_body_done() {
+            self.exchange.connection.write_off_unread();
+        }
+        self.live.fetch_sub(1, Relaxed);
     }
 }
 
@@ -223,8 +236,12 @@ async fn serve_stream(door: Arc<Door>, mut session: HttpSession, exchange: Arc<E
 
 /// Waits until the body has begun; `false` when the client leaves meanwhile. What is read here is replayed later.
 async fn await_body(session: &mut HttpSession, exchange: &Exchange) -> bool {
+    // Who waits for a 100 sends nothing before the upstream has been asked.
+    if session.req_header().headers.contains_key(http::header::EXPECT) {
+        return true;
+    }
+    session.enable_retry_buffering();
     while !session.is_body_done() && session.body_bytes_read() < BODY_START {
-        session.enable_retry_buffering();
         match session.read_body_bytes().await {
             Ok(Some(piece)) => exchange.progress.body_read_ahead(&exchange.connection, piece.len()),
             Ok(None) => break,

@@ -31,11 +31,14 @@ pub struct Http2Meter {
     skip: usize,
     header: [u8; HEADER],
     header_len: usize,
+    /// The length of a padded DATA frame whose pad length comes next.
+    padded: Option<u32>,
 }
 
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
 const DATA: u8 = 0;
+const PADDED: u8 = 8;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -44,12 +47,17 @@ const PING: u8 = 6;
 impl Http2Meter {
     /// Begins with the client's preface.
     pub fn new(connection: Arc<Connection>, counts: Arc<Http2Counts>) -> Self {
-        Self { connection, counts, skip: PREFACE, header: [0; HEADER], header_len: 0 }
+        Self { connection, counts, skip: PREFACE, header: [0; HEADER], header_len: 0, padded: None }
     }
 
     /// Takes note of bytes that arrived.
     pub fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
+            if let (Some(length), [pad, ..]) = (self.padded, bytes) {
+                // RFC 9113 section 6.1: padding and its length are not data, and nobody will ever read them.
+                self.data(length.saturating_sub(1 + u32::from(*pad)));
+                self.padded = None;
+            }
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
@@ -64,14 +72,17 @@ impl Http2Meter {
         }
     }
 
+    fn data(&self, bytes: u32) {
+        self.connection.http2_body_bytes.fetch_add(bytes.into(), Relaxed);
+    }
+
     fn frame(&mut self) {
-        let [a, b, c, kind, ..] = self.header;
+        let [a, b, c, kind, flags, ..] = self.header;
         let length = u32::from_be_bytes([0, a, b, c]);
         self.skip = length as usize;
         match kind {
-            DATA => {
-                self.connection.http2_body_bytes.fetch_add(length.into(), Relaxed);
-            }
+            DATA if flags & PADDED != 0 && length > 0 => self.padded = Some(length),
+            DATA => self.data(length),
             RST_STREAM => {
                 self.counts.resets.fetch_add(1, Relaxed);
             }
@@ -97,12 +108,15 @@ mod tests {
             // Payload bytes that look like frames must not count.
             stream.extend(std::iter::repeat_n(RST_STREAM, length.into()));
         }
+        // Ten bytes of payload: a pad length of 3, six of data, three of padding.
+        stream.extend([0, 0, 10, DATA, PADDED, 0, 0, 0, 1, 3]);
+        stream.extend([RST_STREAM; 9]);
         for cut in 1..stream.len() {
             let connection = Arc::new(Connection::new(ClientAddr::new([127, 0, 0, 1].into()), None, None));
             let counts = Arc::new(Http2Counts::default());
             let mut meter = Http2Meter::new(connection.clone(), counts.clone());
             stream.chunks(cut).for_each(|piece| meter.read(piece));
-            assert_eq!((counts.take(), connection.http2_body_bytes.load(Relaxed)), ((1, 2), 205), "cut at {cut}");
+            assert_eq!((counts.take(), connection.http2_body_bytes.load(Relaxed)), ((1, 2), 211), "cut at {cut}");
             assert_eq!(counts.take(), (0, 0));
         }
     }

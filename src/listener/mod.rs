@@ -8,11 +8,11 @@ mod accept;
 mod body_clock;
 mod chunks;
 mod connection;
-mod connections;
 mod head;
 mod http1;
 mod http2;
 mod http2_meter;
+mod places;
 mod proxy_protocol;
 mod stream;
 
@@ -26,7 +26,8 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
 pub use accept::accept;
-pub use connections::Connections;
+pub use places::Places;
+use places::{Admitted, PlaceGuard, PlaceLimits};
 
 use crate::access_log::AccessLog;
 use crate::denial::Denial;
@@ -42,7 +43,9 @@ pub struct Door {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub proxy: Arc<HttpProxy<Gateway>>,
     pub tls: Arc<rustls::ServerConfig>,
-    pub connections: Arc<Connections>,
+    pub connections: Arc<Places>,
+    /// Requests in flight: one HTTP/2 connection may carry a hundred.
+    pub requests: Arc<Places>,
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
     /// Peers that begin with a PROXY protocol header.
@@ -108,6 +111,26 @@ struct Outcome<'a> {
     target: &'a str,
     status: u16,
     denial: Option<Denial>,
+}
+
+/// Takes a place for a request in flight. Over a limit, the request is marked to be told so; `None` when too many are
+/// being told already.
+fn admit_request(door: &Door, exchange: &Exchange) -> Option<PlaceGuard> {
+    let limits = {
+        let limits = &door.snapshot.load().config.limits;
+        PlaceLimits { total: limits.requests, per_client: limits.requests_per_client }
+    };
+    match door.requests.admit(exchange.connection.peer.key(), limits) {
+        Admitted::Yes(place) => Some(place),
+        Admitted::OnlyToHear(denial, place) => {
+            exchange.progress.deny(denial);
+            Some(place)
+        }
+        Admitted::No(denial) => {
+            door.metrics.denied(denial);
+            None
+        }
+    }
 }
 
 fn body_limits(snapshot: &Snapshot) -> BodyLimits {

@@ -24,7 +24,7 @@ use tokio::time::Sleep;
 use super::head::Body;
 use super::http2_meter::Http2Meter;
 use crate::denial::Denial;
-use crate::exchange::{Connection, Exchange};
+use crate::exchange::{Connection, Exchange, ReturnedClient};
 use crate::websocket::handover::Io;
 
 /// At most one TLS record is joined; longer writes go through.
@@ -45,6 +45,8 @@ pub struct ClientStream {
     meter: Option<Http2Meter>,
     connection: Arc<Connection>,
     write_stall: Duration,
+    /// Our own 101 has been written: once it is flushed, the WebSocket begins.
+    switching: bool,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -71,6 +73,7 @@ impl ClientStream {
             meter: None,
             connection,
             write_stall,
+            switching: false,
             stalled: None,
         }
     }
@@ -100,6 +103,7 @@ impl ClientStream {
             Body::Length(length) => Gate::Left(length),
             Body::Chunked => Gate::Open,
         };
+        self.switching = false;
         self.digest = Some(digest_of(exchange.clone()));
         self.exchange = Some(exchange);
     }
@@ -203,7 +207,8 @@ impl ClientStream {
 impl Drop for ClientStream {
     fn drop(&mut self) {
         let (Some(io), Some(exchange)) = (self.io.take(), self.exchange.take()) else { return };
-        exchange.progress.return_client(io, std::mem::take(&mut self.input));
+        let (ahead, unsent) = (std::mem::take(&mut self.input), std::mem::take(&mut self.out));
+        exchange.progress.return_client(ReturnedClient { io, ahead, unsent });
     }
 }
 
@@ -233,6 +238,7 @@ impl AsyncWrite for ClientStream {
         if let Some(exchange) = &self.exchange {
             exchange.progress.set_answered();
         }
+        self.switching |= self.out.is_empty() && bytes.starts_with(b"HTTP/1.1 101 ");
         if self.out.len() + bytes.len() > OUT_MAX {
             ready!(self.drain(cx))?;
             if bytes.len() >= OUT_MAX {
@@ -248,13 +254,11 @@ impl AsyncWrite for ClientStream {
         if self.is_handed_over() {
             return Poll::Ready(Ok(()));
         }
-        let wrote = !self.out.is_empty();
         ready!(self.drain(cx))?;
         let flushed = self.io()?.poll_flush(cx);
         ready!(self.timed(flushed, cx))?;
-        // The first bytes behind the upstream's 101 are our 101.
         if let Some(handover) = self.exchange.as_ref().and_then(|exchange| exchange.handover.as_ref())
-            && wrote
+            && self.switching
             && handover.is_switched()
         {
             handover.complete();

@@ -37,7 +37,7 @@ pub struct Forwarding {
     pub accepted: Accepted,
     /// Upstream addresses tried so far.
     pub attempts: usize,
-    /// When the request was handed to an upstream connection.
+    /// When the current attempt began.
     pub sent: Option<Instant>,
     /// Body bytes that have passed.
     pub body_bytes: u64,
@@ -164,6 +164,15 @@ impl RecordGuard {
         self.user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
 
+    /// The status that the client was sent, or will be by the front door, which has cut an HTTP/1 request short.
+    fn status_for(&self, denial: Option<Denial>) -> u16 {
+        let unanswered = self.exchange.as_ref().is_some_and(|exchange| !exchange.progress.is_answered());
+        match denial.and_then(Denial::status) {
+            Some(status) if self.status == 0 && unanswered && self.protocol != Protocol::Http2 => status.as_u16(),
+            _ => self.status,
+        }
+    }
+
     fn write(&mut self) {
         if std::mem::replace(&mut self.written, true) {
             return;
@@ -180,7 +189,7 @@ impl RecordGuard {
             method: std::mem::take(&mut self.method),
             target: std::mem::take(&mut self.target),
             protocol: self.protocol,
-            status: self.status,
+            status: self.status_for(denial),
             request_body_bytes: self.request_body_bytes.max(exchange.progress.body_bytes()),
             response_body_bytes: self.response_body_bytes,
             duration: self.begun.elapsed(),

@@ -27,7 +27,7 @@ use crate::denial::Denial;
 use crate::exchange::Exchange;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
-use crate::upstream::health::{Condition, Trouble};
+use crate::upstream::health::Condition;
 
 /// Decides about every request and forwards those that may pass.
 pub struct Gateway {
@@ -48,12 +48,16 @@ impl Gateway {
     fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> std::result::Result<(), Denial> {
         let exchange = exchange_of(session).ok_or(Denial::Malformed)?;
         ctx.identify(session, exchange.clone());
+        // First of all: a refusal must not wait for its client for ever either.
+        limit_time(session, &ctx.snapshot);
+        if let Some(denial) = exchange.progress.denial() {
+            return Err(denial);
+        }
         let header = session.req_header();
         let request =
             Request { method: &header.method, uri: &header.uri, target: header.raw_path(), headers: &header.headers };
         let accepted = inspect(&request, &exchange.connection, &ctx.snapshot)?;
         ctx.accept(accepted);
-        limit_time(session, &ctx.snapshot);
         Ok(())
     }
 }
@@ -92,6 +96,10 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         let snapshot = ctx.snapshot.clone();
         let forwarding = ctx.forwarding().ok_or_else(not_accepted)?;
+        if forwarding.attempts > 0 {
+            forwarding.exchange.progress.body_replayed();
+            forwarding.body_bytes = 0;
+        }
         forwarding.attempts += 1;
         forwarding.sent = Some(Instant::now());
         let header = session.req_header();
@@ -120,10 +128,12 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        let snapshot = ctx.snapshot.clone();
         let forwarding = ctx.forwarding().ok_or_else(not_accepted)?;
         let accepted = &forwarding.accepted;
         let over_tls = forwarding.exchange.connection.server_name.is_some();
-        headers::to_upstream(request, accepted.client, &accepted.authority, over_tls)
+        let trusted = &snapshot.config.trusted_proxies.header;
+        headers::to_upstream(request, accepted.client, &accepted.authority, over_tls, trusted)
     }
 
     async fn request_body_filter(
@@ -217,7 +227,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
-        let answer = self.answer_to(error, ctx);
+        let answer = self.answer_to(error, session.response_written().is_some(), ctx);
         let error_code = answer.map_or(0, |answer| answer.status.as_u16());
         if let Some(answer) = answer
             && session.response_written().is_none()
@@ -245,7 +255,7 @@ impl ProxyHttp for Gateway {
 
 impl Gateway {
     /// What the client is told about an error, and what metrics, log and health learn from it.
-    fn answer_to(&self, error: &Error, ctx: &mut RequestContext) -> Option<Answer> {
+    fn answer_to(&self, error: &Error, answered: bool, ctx: &mut RequestContext) -> Option<Answer> {
         if let ErrorType::HTTPStatus(413) = error.etype() {
             return Some(Answer::to_denied(Denial::BodySize));
         }
@@ -260,20 +270,14 @@ impl Gateway {
             Failure::ClientMalformed => ctx.denied(Denial::Malformed),
             Failure::ClientStalled => ctx.denied(Denial::WriteStall),
             Failure::Upstream(cause) => {
-                if let Some(forwarding) = ctx.forwarding() {
-                    report(&forwarding.accepted.route.upstream, cause, forwarding.exchange.progress.is_answered());
+                // A connection that breaks behind the head of an answer says little: a stream ended.
+                if let Some(forwarding) = ctx.forwarding().filter(|_| !answered) {
+                    forwarding.accepted.route.upstream.failed(cause);
                 }
             }
             Failure::ClientGone | Failure::Internal => {}
         }
         failure.answer()
-    }
-}
-
-/// A connection that breaks after the answer has begun says little about the upstream's health: a stream ended.
-fn report(upstream: &crate::upstream::Upstream, trouble: Trouble, answered: bool) {
-    if !answered {
-        upstream.failed(trouble);
     }
 }
 

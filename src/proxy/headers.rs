@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::client::ClientAddr;
+use crate::config::ForwardedHeader;
 use crate::snapshot::Route;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -12,15 +13,20 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Fields by which a client could pretend to be someone else, to an application that believes them.
-const FORGEABLE: [&str; 17] = [
+const FORGEABLE: [&str; 22] = [
     "forwarded",
+    "client-ip",
+    "x-forward-for",
+    "fly-client-ip",
+    "do-connecting-ip",
+    "x-appengine-user-ip",
+    "x-user-ip",
+    "x-forwarder-for",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-original-forwarded-for",
     "x-originating-ip",
-    "x-remote-ip",
-    "x-remote-addr",
     "true-client-ip",
     "fastly-client-ip",
     "x-host",
@@ -32,9 +38,20 @@ const FORGEABLE: [&str; 17] = [
     "proxy",
     "x-proxyuser-ip",
 ];
-/// The same for whole families: Cloudflare's, the usual set, and those that Home Assistant's Supervisor and
-/// authenticating proxies write.
-const FORGEABLE_PREFIXES: [&str; 4] = ["x-forwarded", "cf-", "x-hass-", "x-remote-user"];
+/// The same for whole families: the usual set, those of Cloudflare, Azure and Envoy, of Home Assistant's Supervisor, and
+/// those in which authenticating proxies (Authelia, authentik, oauth2-proxy, Grafana's) say who has logged in.
+const FORGEABLE_PREFIXES: [&str; 10] = [
+    "x-forwarded",
+    "cf-",
+    "x-azure-",
+    "x-envoy-",
+    "x-hass-",
+    "remote-",
+    "x-remote-",
+    "x-authentik-",
+    "x-auth-request-",
+    "x-webauth-",
+];
 
 /// Whether a field of the client's stops at the gate.
 ///
@@ -53,8 +70,11 @@ pub fn to_upstream(
     client: ClientAddr,
     authority: &str,
     over_tls: bool,
+    trusted: &ForwardedHeader,
 ) -> pingora::Result<()> {
-    let stopped: Vec<_> = request.headers.keys().filter(|name| stops(name.as_str())).cloned().collect();
+    let is_trusted = |name: &HeaderName| matches!(trusted, ForwardedHeader::Single(trusted) if trusted == name);
+    let names = request.headers.keys();
+    let stopped: Vec<_> = names.filter(|name| stops(name.as_str()) || is_trusted(name)).cloned().collect();
     for name in &stopped {
         request.remove_header(name);
     }
@@ -128,7 +148,8 @@ mod tests {
         for (name, value) in fields {
             request.append_header(*name, *value).unwrap();
         }
-        to_upstream(&mut request, ClientAddr::new([203, 0, 113, 9].into()), "ha.test:8443", true).unwrap();
+        let trusted = ForwardedHeader::Single(HeaderName::from_static("x-our-proxy-says"));
+        to_upstream(&mut request, ClientAddr::new([203, 0, 113, 9].into()), "ha.test:8443", true, &trusted).unwrap();
         request
     }
 
@@ -152,6 +173,9 @@ mod tests {
                 ("CF-Connecting-IP", "6.6.6.6"),
                 ("True-Client-IP", "6.6.6.6"),
                 ("X-Hass-Is-Admin", "1"),
+                ("Remote-User", "admin"),
+                ("X-WEBAUTH-USER", "admin"),
+                ("X-Our-Proxy-Says", "6.6.6.6"),
                 ("Content_Length", "5"),
                 ("Authorization", "Bearer x"),
             ],

@@ -43,6 +43,11 @@ pub fn inspect(request: &Request<'_>, connection: &Connection, snapshot: &Snapsh
     if request.target.len() > limits.uri_length.as_usize() {
         return Err(Denial::UriLength);
     }
+    // HTTP/1 heads were measured as bytes; of HTTP/2's this is the size they would have had.
+    let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if request.target.len() + fields.sum::<usize>() > limits.head_size.as_usize() {
+        return Err(Denial::HeadSize);
+    }
     if request.headers.len() > limits.header_count {
         return Err(Denial::HeaderCount);
     }

@@ -1,14 +1,16 @@
 //! A route's upstream in Pingora's terms.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use pingora_core::protocols::Digest;
-use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions};
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorSource, ErrorType};
 
 use super::context::Forwarding;
 use super::upgrade;
-use crate::app::{self, Exchange};
+use crate::app::{self, Pace};
 use crate::config::{Timeouts, UpstreamVerification};
 use crate::upstream::Upstream;
 
@@ -30,14 +32,18 @@ pub fn peer(
         let mut peer = HttpPeer::new(address, false, String::new());
         upgrade::take_back(&mut peer, forwarding.exchange.clone(), upstream.clone());
         peer.options.read_timeout = Some(timeouts.upstream_response);
+        // A refused upgrade leaves a connection that Pingora's pool keeps but can never find again.
+        peer.options.idle_timeout = Some(Duration::from_millis(1));
         return Ok(Box::new(peer));
     }
     let mut peer = HttpPeer::new(address, upstream.is_tls(), upstream.config.host.clone());
-    let silence = match app::exchange_kind(upstream.app, path, headers) {
-        Exchange::Ordinary => timeouts.upstream_response,
-        Exchange::Stream => timeouts.upstream_stream,
+    let silence = match app::pace(upstream.app, path, headers) {
+        Pace::Ordinary => timeouts.upstream_response,
+        Pace::Stream => timeouts.upstream_stream,
     };
     let options = &mut peer.options;
+    // Only a complete upgrade is one; Pingora would complete half of one by itself.
+    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
     options.read_timeout = Some(silence);
     options.write_timeout = Some(silence);
     options.connection_timeout = Some(timeouts.upstream_connect);

@@ -31,9 +31,10 @@ impl Answer {
             Denial::Misdirected => "This connection is not for that host name.",
             Denial::Version => "This version of HTTP is not supported.",
             Denial::Connections | Denial::ConnectionsPerClient => "Too many connections. Please try again shortly.",
+            Denial::Requests | Denial::RequestsPerClient => "Too many requests at once. Please try again shortly.",
             _ => "The request could not be understood.",
         };
-        let busy = matches!(denial, Denial::Connections | Denial::ConnectionsPerClient);
+        let busy = status == StatusCode::SERVICE_UNAVAILABLE;
         Self { status, message, retry_after: busy.then_some(5) }
     }
 

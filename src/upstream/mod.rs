@@ -7,7 +7,7 @@ mod watch;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,8 @@ pub struct Upstream {
     /// Moves on when an address cannot be reached.
     preferred: AtomicUsize,
     condition: Mutex<Condition>,
+    /// No configuration names it any more; what its last requests and its watcher still learn is not told.
+    retired: AtomicBool,
     /// Asks for a look at the upstream's health now.
     suspicion: Notify,
     metrics: Arc<Metrics>,
@@ -79,6 +81,7 @@ impl Upstream {
             addresses: ArcSwap::from_pointee(literal.into_iter().collect()),
             preferred: AtomicUsize::new(0),
             condition: Mutex::new(Condition::Unknown),
+            retired: AtomicBool::new(false),
             suspicion: Notify::new(),
             metrics,
             config,
@@ -119,6 +122,11 @@ impl Upstream {
         self.config.scheme == UpstreamScheme::Https
     }
 
+    /// A reload has put another one in its place.
+    pub fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
     /// Says in the metrics how it fared last.
     pub fn publish(&self) {
         self.metrics.upstream_health(&self.host, self.condition() == Condition::Healthy);
@@ -137,7 +145,7 @@ impl Upstream {
     /// Takes note of how it fares. Changes are logged, once, here.
     pub fn report(&self, now: Condition) {
         let before = std::mem::replace(&mut *self.condition.lock(), now);
-        if before == now {
+        if before == now || self.retired.load(Relaxed) {
             return;
         }
         self.publish();

@@ -91,7 +91,7 @@ pub async fn relay(tunnel: Tunnel, patience: Patience, mut draining: watch::Rece
     let mut down = Flow { held: behind, ..Flow::default() };
     down.boundary.advance(&down.held);
     let tick = TICK.min(patience.idle / 4).min(patience.write_stall / 4).max(Duration::from_millis(10));
-    let mut clock = Clock { moved: (0, 0), since: Instant::now() };
+    let mut clock = Clock { up: Still::new(), down: Still::new() };
     let cause = loop {
         let step = tokio::select! {
             biased;
@@ -141,26 +141,40 @@ async fn say_goodbye(client: &mut Io, upstream: &mut Io, down: &mut Flow) -> io:
     Ok(())
 }
 
-/// Remembers when bytes last moved.
+/// Remembers when bytes last moved, each way.
 struct Clock {
-    moved: (u64, u64),
-    since: Instant,
+    up: Still,
+    down: Still,
 }
 
 impl Clock {
     fn verdict(&mut self, up: &Flow, down: &Flow, patience: Patience) -> Option<Cause> {
-        let moved = (up.bytes, down.bytes);
-        if moved != self.moved {
-            *self = Self { moved, since: Instant::now() };
-            return None;
+        let (still_up, still_down) = (self.up.since(up.bytes), self.down.since(down.bytes));
+        // A side that takes nothing is not excused by what it sends.
+        let stalled = |flow: &Flow, still| !flow.held.is_empty() && still >= patience.write_stall;
+        if stalled(up, still_up) || stalled(down, still_down) {
+            return Some(Cause::WriteStall);
         }
-        let still = self.since.elapsed();
-        let blocked = !up.held.is_empty() || !down.held.is_empty();
-        if blocked && still >= patience.write_stall {
-            Some(Cause::WriteStall)
-        } else {
-            (still >= patience.idle).then_some(Cause::Idle)
+        (still_up.min(still_down) >= patience.idle).then_some(Cause::Idle)
+    }
+}
+
+/// How long one direction has not moved.
+struct Still {
+    bytes: u64,
+    moved: Instant,
+}
+
+impl Still {
+    fn new() -> Self {
+        Self { bytes: 0, moved: Instant::now() }
+    }
+
+    fn since(&mut self, bytes: u64) -> Duration {
+        if bytes != self.bytes {
+            *self = Self { bytes, moved: Instant::now() };
         }
+        self.moved.elapsed()
     }
 }
 

@@ -3,7 +3,7 @@
 use hearthgate::denial::Denial;
 
 use crate::harness::http2::Http2Client;
-use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup};
+use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup, eventually};
 
 /// Pingora compares the two byte by byte and answered with a page of its own, which no metric and no log knew.
 #[tokio::test(flavor = "multi_thread")]
@@ -64,4 +64,15 @@ async fn a_body_of_many_small_chunks_arrives_whole() {
     client.send("5\r\nhello\r\n".repeat(100_000)).await;
     assert_eq!(client.exchange("0\r\n\r\n").await.status, 200);
     assert_eq!(upstream.only().body_bytes, 500_000);
+}
+
+/// The watcher took its first look when its task first ran, and what had changed until then was never news.
+#[tokio::test]
+async fn a_change_right_after_the_start_is_not_missed() {
+    let upstream = FakeHomeAssistant::start().await;
+    let watch = "reload: {watch: true, interval: 100ms}";
+    let gate = Setup::new(upstream.address).section(watch).start().await;
+    // On this single thread no other task has run since.
+    gate.write(&Setup::new(upstream.address).section(watch).key("security_headers: false"));
+    eventually("the second generation", || gate.running.status().generation == 2).await;
 }

@@ -42,7 +42,7 @@ async fn a_hundred_at_once_do_not_mix() {
     for _ in 0..100 {
         sockets.push(WebSocket::open(&gate).await);
     }
-    assert_eq!(gate.running.metrics.websockets_open.get(), 100);
+    eventually("a gauge of 100", || gate.running.metrics.websockets_open.get() == 100).await;
     for round in 0..3 {
         for (at, socket) in sockets.iter_mut().enumerate() {
             socket.send(Message::text(format!("{at} {round}"))).await;
