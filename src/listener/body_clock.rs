@@ -24,6 +24,27 @@ pub struct BodyClock {
     waited: Duration,
     still: Duration,
     excused: Duration,
+    window: Window,
+}
+
+/// The last stretch of waiting: a good beginning does not pay for a drip behind it.
+#[derive(Debug, Default)]
+struct Window {
+    waited: Duration,
+    bytes_before: u64,
+}
+
+impl Window {
+    /// Whether a stretch has ended with too few bytes. It is so long that the longest pause allowed fits in.
+    fn is_too_slow(&mut self, bytes: u64, limits: &BodyLimits) -> bool {
+        if self.waited < limits.stall + limits.grace {
+            return false;
+        }
+        let due = limits.rate.saturating_mul(self.waited.as_secs());
+        let came = bytes - self.bytes_before;
+        *self = Self { waited: Duration::ZERO, bytes_before: bytes };
+        came < due
+    }
 }
 
 const EXCUSED_STALLS: u32 = 10;
@@ -44,9 +65,11 @@ impl BodyClock {
         }
         if !excused {
             self.waited += elapsed;
+            self.window.waited += elapsed;
         }
         let due = limits.rate.saturating_mul(self.waited.as_secs());
-        self.still >= limits.stall || (self.waited > limits.grace && bytes < due)
+        let is_slow = self.window.is_too_slow(bytes, limits) || (self.waited > limits.grace && bytes < due);
+        is_slow || self.still >= limits.stall
     }
 }
 
@@ -75,6 +98,19 @@ mod tests {
         assert!(!clock.tick(Duration::from_secs(1), 1_000_000, true, &LIMITS));
         let cut = (1..100).find(|_| clock.tick(Duration::from_secs(1), 1_000_000, true, &LIMITS));
         assert_eq!(cut, Some(30));
+    }
+
+    #[test]
+    fn a_good_beginning_does_not_pay_for_a_drip_behind_it() {
+        let drips = |second: u64| 1_000_000 + second;
+        let mut clock = BodyClock::default();
+        let cut = (1..1000).find(|second| clock.tick(Duration::from_secs(1), drips(*second), true, &LIMITS));
+        assert_eq!(cut, Some(80));
+        // A pause just within the stall, again and again, with something between.
+        let pauses = |second: u64| 100_000 * (1 + second / 29);
+        let mut clock = BodyClock::default();
+        let cut = (1..1000).find(|second| clock.tick(Duration::from_secs(1), pauses(*second), true, &LIMITS));
+        assert_eq!(cut, None);
     }
 
     #[test]

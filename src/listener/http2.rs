@@ -185,10 +185,8 @@ impl Streams {
             }
             self.leave(h2);
         }
-        let place = match admit_request(&self.door, &exchange) {
-            Some(place) => place,
-            None => return, // dropped, the session resets its stream
-        };
+        // Dropped, a session resets its stream.
+        let Some(place) = admit_request(&self.door, &exchange) else { return };
         self.live.fetch_add(1, Relaxed);
         let live = LiveStream { live: self.live.clone(), exchange: exchange.clone(), _place: place };
         tokio::spawn(serve_stream(self.door.clone(), session, exchange, live));
