@@ -58,7 +58,7 @@ pub fn is_target(target: &[u8], method: &[u8]) -> bool {
     let query = target.iter().position(|b| *b == b'?').unwrap_or(target.len());
     let (path, query) = target.split_at(query);
     let clean = path.iter().all(|b| is_target_byte(*b) || matches!(b, b'"'))
-        && query.iter().all(|b| is_target_byte(*b) || matches!(b, b'?' | b'`' | b'>'));
+        && query.iter().all(|b| is_target_byte(*b) || matches!(b, b'?' | b'`'));
     let form = target.starts_with(b"/")
         || target.starts_with(b"http://")
         || target.starts_with(b"https://")
