@@ -26,5 +26,6 @@ mod proxy_protocol;
 mod redirect;
 mod regression;
 mod reload;
+mod requests_in_flight;
 mod slow_clients;
 mod websocket;
