@@ -1,6 +1,7 @@
 //! When the upstream is away, hangs, or talks nonsense: who is told what.
 
-use crate::harness::{Answer, FakeHomeAssistant, Gate, RawUpstream, Setup};
+use crate::harness::http2::Http2Client;
+use crate::harness::{Answer, FakeHomeAssistant, Gate, RawUpstream, Setup, within};
 use tokio::net::TcpListener;
 
 async fn nobody() -> std::net::SocketAddr {
@@ -156,4 +157,40 @@ async fn a_second_address_is_tried_when_the_first_refuses() {
         }
         assert_eq!(answer.text(), "found", "{bind}");
     }
+}
+
+/// A stream that ends says nothing of the upstream; a restart of Home Assistant ends them all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_behind_its_head_is_no_sign_of_trouble() {
+    let mut upstream = RawUpstream::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut client = Http2Client::connect(&gate).await;
+    let request = || {
+        let request = http::Request::get("https://ha.test/api/stream").header("accept", "text/event-stream");
+        request.body(()).unwrap()
+    };
+    let (answer, _stream) = client.begin(request(), true).await;
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    let event =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    peer.send(event).await;
+    let answer = within("the head", answer).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body();
+    assert_eq!(within("an event", body.data()).await.unwrap().unwrap(), "hello");
+    drop(peer);
+    // The end is not made to look like one.
+    assert!(within("the break", body.data()).await.unwrap().is_err());
+    let broken = "hearthgate_upstream_failures_total{cause=\"broken\",host=\"ha.test\"}";
+    assert_eq!((gate.running.status().hosts[0].health.as_str(), gate.metric(broken)), ("healthy", None));
+    assert_eq!(gate.metric("hearthgate_upstream_up{host=\"ha.test\"}"), Some(1.0));
+
+    let (answer, _stream) = client.begin(request(), true).await;
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    drop(peer);
+    assert_eq!(crate::harness::http2::finish(answer).await.unwrap().status, 502);
+    assert_eq!((gate.running.status().hosts[0].health.as_str(), gate.metric(broken)), ("broken", Some(1.0)));
+    assert_eq!(gate.metric("hearthgate_upstream_up{host=\"ha.test\"}"), Some(0.0));
 }

@@ -149,3 +149,36 @@ async fn what_follows_a_body_is_judged_as_a_request_of_its_own() {
     assert_eq!(client.answer().await.status, 421);
     assert_eq!(upstream.targets(), ["/1"]);
 }
+
+/// Where a read ends, no chunk has to: neither before the request is handed on nor behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_in_as_many_pieces_as_possible_arrive_whole() {
+    let mut upstream = RawUpstream::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut client = gate.client().await;
+    let large = "x".repeat(8192);
+    let pieces =
+        ["5", "\r\n", "he", "llo", "\r", "\n", "2000\r\n", &large, "\r\n", "3", "\r\n", "end", "\r\n", "0\r\n", "\r\n"];
+    let peer = tokio::spawn(async move {
+        let mut peer = upstream.accept().await;
+        peer.head().await;
+        let mut body = Vec::new();
+        loop {
+            match peer.chunk().await {
+                last if last.is_empty() => break,
+                piece => body.extend(piece),
+            }
+        }
+        peer.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        body
+    });
+    client.send(CHUNKED).await;
+    for piece in pieces {
+        client.send(piece).await;
+        // So that the gate reads each by itself; if it does not, the test is easier and still right.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.answer().await.status, 204);
+    assert_eq!(peer.await.unwrap(), format!("hello{large}end").into_bytes());
+    gate.has_denied_only(&[]);
+}

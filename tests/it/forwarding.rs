@@ -6,7 +6,7 @@ use crate::harness::http2::Http2Client;
 use crate::harness::{FakeHomeAssistant, Gate, Setup};
 
 /// Every way in which a client could claim to be someone else.
-const FORGED: [(&str, &str); 17] = [
+const FORGED: [(&str, &str); 23] = [
     ("x-forwarded-for", "6.6.6.6"),
     ("x-forwarded-for", "7.7.7.7"),
     ("x_forwarded_for", "6.6.6.6"),
@@ -24,6 +24,12 @@ const FORGED: [(&str, &str); 17] = [
     ("x-ingress-path", "/evil"),
     ("x-remote-user-name", "admin"),
     ("proxy", "http://evil.test"),
+    ("remote-user", "admin"),
+    ("remote-groups", "admin"),
+    ("x-webauth-user", "admin"),
+    ("x-auth-request-user", "admin"),
+    ("client-ip", "6.6.6.6"),
+    ("x-azure-clientip", "6.6.6.6"),
 ];
 
 fn forged() -> String {
@@ -167,4 +173,24 @@ async fn the_gates_own_fields_cannot_be_struck_by_a_client() {
             assert_eq!(answer.status, 400, "{nominated}");
         }
     }
+}
+
+/// The operator's own field is not among those that nobody may send, until it is named as the trusted one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trusted_field_of_an_untrusted_peer_stops_at_the_gate() {
+    let upstream = FakeHomeAssistant::start().await;
+    let trusted = "trusted_proxies: {networks: [127.0.0.1/32], header: X-Edge-Client}";
+    let gate = Setup::new(upstream.address).section(trusted).start().await;
+    let request = "GET / HTTP/1.1\r\nHost: ha.test\r\nX-Edge-Client: 6.6.6.6\r\nX-Custom: 1\r\n\r\n";
+    assert_eq!(gate.dial().from("127.0.0.2").client().await.exchange(request).await.status, 200);
+    is_unforged(&upstream, "127.0.0.2");
+    assert_eq!((upstream.last().values("x-edge-client").len(), upstream.last().values("x-custom")), (0, vec!["1"]));
+    // Nor does it travel on from the one who may send it.
+    assert_eq!(gate.client().await.exchange(request).await.status, 200);
+    is_unforged(&upstream, "6.6.6.6");
+    assert_eq!((upstream.last().values("x-edge-client").len(), upstream.last().values("x-custom")), (0, vec!["1"]));
+    // Elsewhere it is a field like any other.
+    let gate = Gate::start(upstream.address).await;
+    assert_eq!(gate.client().await.exchange(request).await.status, 200);
+    assert_eq!(upstream.last().values("x-edge-client"), ["6.6.6.6"]);
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use hearthgate::admin::ReloadOutcome::{Accepted, Refused, Unchanged};
+
 use crate::harness::{Authority, FakeHomeAssistant, Gate, Setup};
 
 /// A TLS upstream with a certificate for 127.0.0.1, and the authority that issued it.
@@ -97,4 +99,39 @@ async fn who_asks_for_no_verification_gets_none() {
 async fn https_to_an_upstream_without_it_is_a_502() {
     let upstream = FakeHomeAssistant::start().await;
     is_not_believed(&gate(&upstream, "verify: false").await, &upstream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_the_authorities_that_the_same_file_holds_by_now() {
+    let (upstream, authority, _) = upstream().await;
+    let stranger = Authority::new();
+    let (directory, key) = ca_file(&stranger);
+    let gate = gate(&upstream, &key).await;
+    is_not_believed(&gate, &upstream).await;
+
+    std::fs::write(directory.path().join("ca.pem"), &authority.pem).unwrap();
+    assert_eq!(gate.running.reload().await.outcome, Accepted);
+    passes(&gate, &upstream).await;
+    assert_eq!(gate.running.reload().await.outcome, Unchanged);
+    assert_eq!(gate.client().await.get("/").await.text(), "home");
+
+    // And back: no pooled connection of the old trust is left.
+    std::fs::write(directory.path().join("ca.pem"), &stranger.pem).unwrap();
+    assert_eq!(gate.running.reload().await.outcome, Accepted);
+    let before = upstream.seen().len();
+    assert_eq!(gate.client().await.get("/").await.status, 502);
+    assert_eq!(gate.client().await.exchange(crate::harness::websocket::UPGRADE).await.status, 502);
+    assert_eq!(upstream.seen().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_with_an_authority_that_is_none_is_refused_and_the_old_one_goes_on() {
+    let (upstream, authority, _) = upstream().await;
+    let (directory, key) = ca_file(&authority);
+    let gate = gate(&upstream, &key).await;
+    std::fs::write(directory.path().join("ca.pem"), "no certificate").unwrap();
+    let report = gate.running.reload().await;
+    assert_eq!(report.outcome, Refused);
+    assert!(report.errors.iter().any(|error| error.contains("ca.pem")), "{report:?}");
+    passes(&gate, &upstream).await;
 }

@@ -7,10 +7,12 @@
 
 mod harness;
 
+mod access_log;
 mod answers;
 mod architecture;
 mod away;
 mod bodies;
+mod command_line;
 mod connections;
 mod distrust;
 mod drain;
@@ -26,5 +28,7 @@ mod proxy_protocol;
 mod redirect;
 mod regression;
 mod reload;
+mod requests_in_flight;
 mod slow_clients;
+mod tls;
 mod websocket;

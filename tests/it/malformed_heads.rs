@@ -184,3 +184,30 @@ async fn other_versions_of_http_are_refused() {
     ];
     are_refused(heads, Denial::Version, 505).await;
 }
+
+/// Stricter than RFC 3986 nowhere, and no wider than what is parsed behind us: the rest was refused without a record.
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_that_would_fail_behind_the_head_reader_are_refused_by_it() {
+    let targets = ["/?q=<x>", "/a\"b?c=\"d\"", "/?q=\"", "/a<b", "/a>b", "/a`b"];
+    let mut upstream = RawUpstream::start().await;
+    let gate = Gate::start(upstream.address).await;
+    for (at, target) in targets.iter().enumerate() {
+        let mut client = gate.client().await;
+        let answer = client.exchange(format!("GET {target} HTTP/1.1\r\nHost: ha.test\r\n\r\n")).await;
+        assert_eq!((answer.status, answer.field("server")), (400, None), "{target}");
+        client.closed().await;
+        gate.has_denied(Denial::Malformed, at as u64 + 1).await;
+    }
+    upstream.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_that_browsers_send_against_the_letter_pass() {
+    pass(&[
+        b"GET /?q=a|b HTTP/1.1\r\nHost: ha.test\r\n\r\n",
+        b"GET /a|b?c=^{d}[e] HTTP/1.1\r\nHost: ha.test\r\n\r\n",
+        b"GET /a\"b HTTP/1.1\r\nHost: ha.test\r\n\r\n",
+        b"GET /?q=%3Cx%3E%22 HTTP/1.1\r\nHost: ha.test\r\n\r\n",
+    ])
+    .await;
+}

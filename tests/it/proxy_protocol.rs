@@ -2,7 +2,7 @@
 
 use hearthgate::denial::Denial;
 
-use crate::harness::{Client, FakeHomeAssistant, Gate, RawUpstream, Setup};
+use crate::harness::{Client, FakeHomeAssistant, Gate, RawUpstream, Setup, eventually};
 
 async fn behind_a_proxy(upstream: std::net::SocketAddr) -> Gate {
     Setup::new(upstream).listen("proxy_protocol_from: [127.0.0.1/32]").start().await
@@ -87,4 +87,27 @@ async fn the_limit_per_client_holds_for_those_who_are_named() {
     assert_eq!(gate.dial().announce(one).client().await.get("/").await.status, 503);
     assert_eq!(gate.dial().announce(other).client().await.get("/").await.status, 200);
     gate.has_denied(Denial::ConnectionsPerClient, 1).await;
+}
+
+/// They counted twice: as the proxy's, and as their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_connection_takes_one_place_of_all() {
+    let upstream = FakeHomeAssistant::start().await;
+    let setup = Setup::new(upstream.address).listen("proxy_protocol_from: [127.0.0.1/32]");
+    let gate = setup.section("limits: {connections: 2, connections_per_client: 2}").start().await;
+    let announced = |last: u8| format!("PROXY TCP4 203.0.113.{last} 192.0.2.1 1 443\r\n");
+    let mut held = Vec::new();
+    for last in [1, 2] {
+        let mut client = gate.dial().announce(announced(last).as_bytes()).client().await;
+        assert_eq!(client.get("/").await.status, 200);
+        held.push(client);
+    }
+    assert_eq!(gate.running.status().connections_open, 2);
+    let answer = gate.dial().announce(announced(3).as_bytes()).client().await.get("/over").await;
+    assert_eq!((answer.status, answer.field("retry-after")), (503, Some("5")));
+    gate.has_denied(Denial::Connections, 1).await;
+    assert_eq!(upstream.targets(), ["/", "/"]);
+    held.pop();
+    eventually("a place", || gate.running.status().connections_open == 1).await;
+    assert_eq!(gate.dial().announce(announced(3).as_bytes()).client().await.get("/").await.status, 200);
 }

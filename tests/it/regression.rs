@@ -2,7 +2,7 @@
 
 use hearthgate::denial::Denial;
 
-use crate::harness::http2::Http2Client;
+use crate::harness::http2::{Http2Client, finish};
 use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup, eventually};
 
 /// Pingora compares the two byte by byte and answered with a page of its own, which no metric and no log knew.
@@ -75,4 +75,54 @@ async fn a_change_right_after_the_start_is_not_missed() {
     // On this single thread no other task has run since.
     gate.write(&Setup::new(upstream.address).section(watch).key("security_headers: false"));
     eventually("the second generation", || gate.running.status().generation == 2).await;
+}
+
+/// The bytes of both tries were added up, and the second one was over the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_is_tried_again_is_measured_once() {
+    let mut upstream = RawUpstream::start().await;
+    let gate = Setup::new(upstream.address).key("body_size: 1KiB").start().await;
+    let mut client = gate.client().await;
+    let mut http2 = Http2Client::connect(&gate).await;
+    let body = [b'x'; 1000];
+    for over_http2 in [false, true] {
+        client.send("GET / HTTP/1.1\r\nHost: ha.test\r\n\r\n").await;
+        let mut pooled = upstream.accept().await;
+        pooled.head().await;
+        pooled.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 204);
+
+        let put = "PUT / HTTP/1.1\r\nHost: ha.test\r\nContent-Length: 1000\r\n\r\n";
+        let mut answer = None;
+        if over_http2 {
+            let request = http::Request::put("https://ha.test/").body(()).unwrap();
+            let (head, mut stream) = http2.begin(request, false).await;
+            stream.send_data(body.to_vec().into(), true).unwrap();
+            answer = Some(head);
+        } else {
+            client.send([put.as_bytes(), &body].concat()).await;
+        }
+        // The pooled connection dies with the whole of the request on it.
+        assert!(pooled.head().await.starts_with("PUT / "));
+        if over_http2 {
+            assert_eq!(pooled.chunk().await, body)
+        } else {
+            assert_eq!(pooled.bytes(1000).await, body)
+        }
+        drop(pooled);
+        let mut fresh = upstream.accept().await;
+        assert!(fresh.head().await.starts_with("PUT / "));
+        if over_http2 {
+            assert_eq!(fresh.chunk().await, body)
+        } else {
+            assert_eq!(fresh.bytes(1000).await, body)
+        }
+        fresh.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        let status = match answer {
+            Some(answer) => finish(answer).await.unwrap().status,
+            None => client.answer().await.status,
+        };
+        assert_eq!(status, 204);
+    }
+    gate.has_denied_only(&[]);
 }

@@ -208,3 +208,61 @@ async fn an_upgrade_with_nobody_behind_is_answered_502() {
     client.send(UPGRADE).await;
     assert_eq!(client.answer().await.status, 502);
 }
+
+/// Pingora completed such a half by itself, and its 101 then came for a request that nobody was to switch.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_upgrade_is_an_ordinary_get() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    // Known as healthy before, and still so behind it.
+    assert_eq!(gate.client().await.get("/").await.status, 200);
+    let mut raw = RawUpstream::start().await;
+    let raw_gate = Gate::start(raw.address).await;
+    for connection in ["", "Connection: keep-alive\r\n", "Connection: X-Upgrade\r\n"] {
+        let request = UPGRADE.replace("Connection: Upgrade\r\n", connection);
+        let mut client = raw_gate.client().await;
+        client.send(&request).await;
+        let mut peer = raw.accept().await;
+        let head = peer.head().await.to_ascii_lowercase();
+        assert!(head.starts_with("get /api/websocket http/1.1\r\n"), "{head}");
+        assert!(!head.contains("\r\nupgrade:") && !head.contains("connection: upgrade"), "{head}");
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nplain").await;
+        assert_eq!(client.answer().await.text(), "plain", "{request}");
+        assert_eq!(client.try_send("GET /next HTTP/1.1\r\nHost: ha.test\r\n\r\n").await.ok(), Some(()));
+        let mut next = raw.accept().await;
+        assert!(next.head().await.starts_with("GET /next "), "the connection did not stay HTTP");
+        next.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 204);
+        assert_eq!(raw_gate.running.status().hosts[0].health, "healthy");
+        assert_eq!(raw_gate.running.metrics.websockets_open.get(), 0);
+    }
+    WebSocket::open(&gate).await.echoes(Message::text("whole")).await;
+    assert_eq!(gate.running.status().hosts[0].health, "healthy");
+}
+
+/// The gate's own 502 behind such an answer was taken for the 101 that ends HTTP on the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_502_behind_a_broken_101_is_no_tunnel() {
+    let broken = [
+        "HTTP/1.1 101 Switching Protocols\r\nno field\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: web\0socket\r\n\r\n",
+        "HTTP/1.1 101Switching\r\n\r\n",
+        "HTTP/1.1 1012 Switching\r\n\r\n",
+    ];
+    for switch in broken {
+        let mut upstream = RawUpstream::start().await;
+        let gate = Gate::start(upstream.address).await;
+        let mut client = gate.client().await;
+        client.send(UPGRADE).await;
+        let mut peer = upstream.accept().await;
+        peer.head().await;
+        peer.send(format!("{switch}behind")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 502, "{switch:?}");
+        assert!(!answer.text().contains("behind"));
+        // The client may hear of the end already.
+        let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: ha.test\r\n\r\n").await;
+        assert_eq!(peer.rest().await.escape_ascii().to_string(), "", "{switch:?}");
+        assert_eq!(gate.running.metrics.websockets_open.get(), 0);
+    }
+}

@@ -3,11 +3,13 @@
 use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hearthgate::config::Config;
 use hearthgate::denial::Denial;
 use hearthgate::server::{Running, StartOptions, start};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -25,6 +27,7 @@ pub const HOST: &str = "ha.test";
 pub struct Setup {
     https: Vec<&'static str>,
     listen: String,
+    access_log: String,
     sections: String,
     hosts: Vec<HostSetup>,
 }
@@ -52,7 +55,19 @@ impl Setup {
     /// The same with the value of `upstream:` as YAML.
     pub fn with_upstream(upstream: &str) -> Self {
         let hosts = vec![HostSetup::new(HOST, upstream.into())];
-        Self { https: vec!["127.0.0.1:0"], listen: String::new(), sections: String::new(), hosts }
+        Self {
+            https: vec!["127.0.0.1:0"],
+            listen: String::new(),
+            access_log: "enabled: false".into(),
+            sections: String::new(),
+            hosts,
+        }
+    }
+
+    /// Turns the access log on.
+    pub fn access_log(mut self, file: &Path) -> Self {
+        self.access_log = format!("file: {}", file.display());
+        self
     }
 
     /// Adds a top-level section, for instance `limits: {header_count: 10}`.
@@ -96,8 +111,8 @@ impl Setup {
         let path = directory.path().display();
         let mut yaml = format!(
             "state_directory: {path}/state\nadmin: {{listen: off, socket: {path}/admin.sock}}\n\
-             access_log: {{enabled: false}}\n{}listen: {{https: {:?}, http: [\"127.0.0.1:0\"]{}}}\nhosts:\n",
-            self.sections, self.https, self.listen,
+             access_log: {{{}}}\n{}listen: {{https: {:?}, http: [\"127.0.0.1:0\"]{}}}\nhosts:\n",
+            self.access_log, self.sections, self.https, self.listen,
         );
         for host in &self.hosts {
             let stem = stem(&host.name);
@@ -111,15 +126,20 @@ impl Setup {
         yaml
     }
 
-    pub async fn start(self) -> Gate {
+    /// Writes the configuration file, certificates and all, for a gate that somebody else starts.
+    pub fn lay_out(&self) -> (TempDir, Authority, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("state")).unwrap();
         let authority = Authority::new();
         let file = directory.path().join("hearthgate.yaml");
-        issue(&authority, &directory, &self);
-        let yaml = self.yaml(&directory);
-        std::fs::write(&file, &yaml).unwrap();
-        let config = Config::parse(&yaml, &file).unwrap_or_else(|error| panic!("{error}"));
+        issue(&authority, &directory, self);
+        std::fs::write(&file, self.yaml(&directory)).unwrap();
+        (directory, authority, file)
+    }
+
+    pub async fn start(self) -> Gate {
+        let (directory, authority, file) = self.lay_out();
+        let config = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let running = start(config, Some(file.clone()), StartOptions::default()).await.unwrap();
         Gate { running, authority, file, directory }
     }
@@ -266,8 +286,13 @@ impl Dial<'_> {
     pub async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
         let mut config = self.gate.authority.client_config(&[self.alpn]);
         config.enable_sni = self.name.is_some();
+        self.tls_with(Arc::new(config)).await
+    }
+
+    /// The same with a TLS client of the test's own, which may remember sessions.
+    pub async fn tls_with(&self, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(self.name.clone().unwrap_or_else(|| HOST.into())).unwrap();
-        let connect = TlsConnector::from(std::sync::Arc::new(config)).connect(name, self.tcp().await);
+        let connect = TlsConnector::from(config).connect(name, self.tcp().await);
         within("a TLS handshake", connect).await
     }
 

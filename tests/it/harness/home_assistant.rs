@@ -49,6 +49,9 @@ impl Seen {
     }
 }
 
+/// The path of which the answer never comes.
+pub const NEVER: &str = "/never";
+
 const SHORT: usize = 64 * 1024;
 
 impl FakeHomeAssistant {
@@ -159,6 +162,9 @@ async fn answer(state: Arc<State>, mut request: Request<Incoming>) -> Result<Res
             .header("sec-websocket-accept", key)
             .header("server", "Python/3.13 aiohttp/3.11.16");
         return Ok(switch.body(Full::default()).unwrap());
+    }
+    if path == NEVER {
+        return std::future::pending().await;
     }
     if path == "/bad" {
         return Ok(plain(StatusCode::BAD_REQUEST, "400: Bad Request"));
