@@ -1,6 +1,6 @@
 //! Request bodies and fields on their way from HTTP/2 to HTTP/1.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -9,7 +9,7 @@ use http::Request;
 use tokio::time::sleep;
 
 use crate::harness::http2::{Http2Client, finish};
-use crate::harness::raw_http2::{DATA, END_HEADERS, END_STREAM, HEADERS, RawHttp2, get, literals};
+use crate::harness::raw_http2::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PADDED, RawHttp2, get, literals};
 use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup, eventually};
 
 fn post() -> Request<()> {
@@ -152,4 +152,61 @@ async fn a_stream_that_is_reset_ends_its_request_at_the_upstream() {
     drop(answer);
     peer.rest().await;
     eventually("the stream to be gone", || gate.running.status().connections_open == 1).await;
+}
+
+/// `upload` is sent on a connection that then goes silent, with a body that has begun on stream 1. That body must be
+/// cut within `patience`: `body_stall` is 300 ms.
+async fn a_stalled_body_is_cut_behind(upload: impl AsyncFnOnce(&mut RawHttp2), patience: Duration) -> Gate {
+    let mut upstream = RawUpstream::start().await;
+    let gate = Setup::new(upstream.address).section("timeouts: {body_stall: 300ms}").start().await;
+    let mut raw = RawHttp2::connect(&gate).await;
+    raw.send(HEADERS, END_HEADERS, 1, &raw_http2::post(b"ha.test")).await;
+    raw.send(DATA, 0, 1, b"hello").await;
+    upload(&mut raw).await;
+    let begun = Instant::now();
+    let cut = |gate: &Gate| gate.denials(Denial::SlowBody) == 1;
+    eventually("the stalled body to be cut", || cut(&gate)).await;
+    assert!(begun.elapsed() < patience, "it took {:?}", begun.elapsed());
+    upstream.is_untouched().await;
+    gate
+}
+
+/// Padding is never read by anybody, and looked like data that waits for the upstream.
+#[tokio::test(flavor = "multi_thread")]
+async fn padding_does_not_stop_the_clock_of_a_body() {
+    let pad = async |raw: &mut RawHttp2| {
+        for _ in 0..10 {
+            let padded = [&[200][..], b"x", &[0; 200]].concat();
+            raw.send(DATA, PADDED, 1, &padded).await;
+        }
+    };
+    // One stall and a busy machine; less than the ten stalls that a clock grants to a slow upstream.
+    let gate = a_stalled_body_is_cut_behind(pad, Duration::from_millis(2500)).await;
+    gate.has_denied_only(&[(Denial::SlowBody, 1)]);
+}
+
+/// Bytes on a stream that has had its answer are read by nobody either. They buy the ten stalls of a slow upstream (see
+/// `BodyClock`), once, and nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_on_an_answered_stream_does_not_stop_the_clock_of_another_body_for_long() {
+    let leave_behind = async |raw: &mut RawHttp2| {
+        raw.send(HEADERS, END_HEADERS, 3, &raw_http2::post(b"evil.test")).await;
+        raw.send(DATA, 0, 3, &[b'x'; 5000]).await;
+        assert_eq!(raw.verdict(3).await, Ok(421));
+        raw.send(DATA, 0, 3, &[b'x'; 5000]).await;
+    };
+    let gate = a_stalled_body_is_cut_behind(leave_behind, Duration::from_secs(8)).await;
+    gate.has_denied_only(&[(Denial::SlowBody, 1), (Denial::Misdirected, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_padded_body_arrives_without_its_padding() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut raw = RawHttp2::connect(&gate).await;
+    raw.send(HEADERS, END_HEADERS, 1, &raw_http2::post(b"ha.test")).await;
+    raw.send(DATA, PADDED, 1, b"\x03hello\0\0\0").await;
+    raw.send(DATA, PADDED | END_STREAM, 1, b"\0!").await;
+    assert_eq!(raw.verdict(1).await, Ok(200));
+    assert_eq!(upstream.only().body, b"hello!");
 }

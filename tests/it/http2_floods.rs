@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use crate::harness::http2::Http2Client;
 use crate::harness::raw_http2::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, RawHttp2, SETTINGS, frame, get,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, RawHttp2, SETTINGS,
+    WINDOW_UPDATE, frame, get, literals,
 };
 use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup};
 
@@ -171,4 +172,42 @@ async fn a_long_answer_is_not_idle() {
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     assert_eq!(answer.await.unwrap().unwrap().body, b"ok");
     gate.has_denied_only(&[]);
+}
+
+/// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 section 6.5.2) of nothing: the gate may send heads and no body.
+const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
+
+fn misdirected() -> Vec<u8> {
+    literals(&[(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"evil.test"), (b":path", b"/")])
+}
+
+/// The refusal waited for its window for ever, and its connection was never idle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_its_client_does_not_take_ends_and_so_does_the_connection() {
+    let mut upstream = RawUpstream::start().await;
+    let timeouts = "timeouts: {write_stall: 300ms, http2_idle: 300ms, request_head: 300ms}";
+    let gate = Setup::new(upstream.address).section(timeouts).start().await;
+    let mut raw = RawHttp2::connect_with(&gate, &NO_WINDOW).await;
+    let begun = Instant::now();
+    for stream in [1, 3, 5] {
+        raw.send(HEADERS, END_HEADERS | END_STREAM, stream, &misdirected()).await;
+    }
+    assert_eq!(raw.next(GOAWAY).await.expect("a GOAWAY before the end").code(), NO_ERROR);
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    // Each is counted once, by the last thing that went wrong with it.
+    gate.has_denied_only(&[(Denial::WriteStall, 3), (Denial::Http2Idle, 1)]);
+    upstream.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_whose_client_opens_its_window_in_time_arrives_whole() {
+    let mut upstream = RawUpstream::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut raw = RawHttp2::connect_with(&gate, &NO_WINDOW).await;
+    raw.send(HEADERS, END_HEADERS | END_STREAM, 1, &misdirected()).await;
+    assert_eq!(raw.verdict(1).await, Ok(421));
+    raw.send(WINDOW_UPDATE, 0, 1, &1000u32.to_be_bytes()).await;
+    assert!(!raw.next(DATA).await.unwrap().payload.is_empty());
+    gate.has_denied(Denial::Misdirected, 1).await;
+    upstream.is_untouched().await;
 }

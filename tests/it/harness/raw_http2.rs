@@ -8,10 +8,12 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const PRIORITY: u8 = 2;
 
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -37,9 +39,14 @@ impl Frame {
 impl RawHttp2 {
     /// Sends preface and SETTINGS.
     pub async fn connect(gate: &Gate) -> Self {
+        Self::connect_with(gate, b"").await
+    }
+
+    /// The same with settings other than the defaults.
+    pub async fn connect_with(gate: &Gate, settings: &[u8]) -> Self {
         let mut raw = Self::silent(gate).await;
         raw.client.send(PREFACE).await;
-        raw.send(SETTINGS, 0, 0, b"").await;
+        raw.send(SETTINGS, 0, 0, settings).await;
         raw
     }
 
@@ -121,6 +128,11 @@ pub fn get(path: &[u8], more: &[(&[u8], &[u8])]) -> Vec<u8> {
     let pseudo: [(&[u8], &[u8]); 4] =
         [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"ha.test"), (b":path", path)];
     literals(&[&pseudo, more].concat())
+}
+
+/// A POST to `/upload` of `authority`.
+pub fn post(authority: &[u8]) -> Vec<u8> {
+    literals(&[(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority), (b":path", b"/upload")])
 }
 
 /// RFC 7541 section 5.1 with a prefix of seven bits.
