@@ -20,6 +20,7 @@ use super::headers;
 use super::inspect::{Request, inspect};
 use super::peer;
 use super::response::{self, Answer};
+use super::upgrade;
 use crate::access_log::AccessLog;
 use crate::app::home_assistant;
 use crate::config::App;
@@ -164,14 +165,19 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         ctx.upstream_answered();
         let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
-        if response.status == StatusCode::SWITCHING_PROTOCOLS && forwarding.exchange.handover.is_none() {
-            return Err(peer::upstream_error(ErrorType::InvalidHTTPHeader, "an upgrade that nobody asked for"));
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            if forwarding.exchange.handover.is_none() {
+                return Err(peer::upstream_error(ErrorType::InvalidHTTPHeader, "an upgrade that nobody asked for"));
+            }
+            if !upgrade::is_accepted(&session.req_header().headers, response) {
+                return Err(peer::upstream_error(ErrorType::InvalidHTTPHeader, "a 101 that accepts no WebSocket"));
+            }
         }
         let upstream = &forwarding.accepted.route.upstream;
         upstream.answered();

@@ -8,18 +8,38 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use http::{HeaderMap, Version, header};
+use pingora::http::ResponseHeader;
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4;
 use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::peer::upstream_error;
 use crate::exchange::Exchange;
 use crate::upstream::Upstream;
 use crate::upstream::health::Trouble;
 use crate::websocket::handover::{Handover, Io};
+
+/// Whether a 101 answers the handshake of this request (RFC 6455 section 4.1).
+///
+/// The status alone is no consent: an application that can be made to answer with a foreign status would open a tunnel
+/// past everything that the gate asks of a request.
+pub fn is_accepted(request: &HeaderMap, response: &ResponseHeader) -> bool {
+    let only = |headers: &HeaderMap, name| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).cloned()
+    };
+    let is_websocket = only(&response.headers, header::UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let expected = only(request, header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+    let accept = only(&response.headers, header::SEC_WEBSOCKET_ACCEPT);
+    let agrees = expected.zip(accept).is_some_and(|(expected, accept)| accept.as_bytes() == expected.as_bytes());
+    response.version == Version::HTTP_11 && is_websocket && agrees
+}
 
 /// No answer to an upgrade has a longer head.
 const HEAD_MAX: usize = 64 * 1024;

@@ -249,7 +249,14 @@ async fn a_502_behind_a_broken_101_is_no_tunnel() {
         "HTTP/1.1 101Switching\r\n\r\n",
         "HTTP/1.1 1012 Switching\r\n\r\n",
     ];
-    for switch in broken {
+    let whole = [
+        SWITCH.replace("Upgrade: websocket\r\n", ""),
+        SWITCH.replace("Upgrade: websocket", "Upgrade: h2c"),
+        SWITCH.replace("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", ""),
+        SWITCH.replace("s3pPLM", "AAAAAA"),
+        SWITCH.replace("HTTP/1.1", "HTTP/1.0"),
+    ];
+    for switch in broken.map(str::to_owned).into_iter().chain(whole) {
         let mut upstream = RawUpstream::start().await;
         let gate = Gate::start(upstream.address).await;
         let mut client = gate.client().await;
