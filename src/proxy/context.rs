@@ -78,13 +78,9 @@ impl RequestContext {
         }
     }
 
-    /// The gate refuses the request.
+    /// The gate refuses the request; the first reason stays, whatever else goes wrong with it.
     pub fn denied(&mut self, denial: Denial) {
-        self.record.denial = Some(denial);
-    }
-
-    pub fn is_denied(&self) -> bool {
-        self.record.denial.is_some()
+        self.record.denial.get_or_insert(denial);
     }
 
     /// The request failed behind the gate; `cause` is from a closed set.

@@ -194,8 +194,8 @@ async fn a_refusal_that_its_client_does_not_take_ends_and_so_does_the_connection
     }
     assert_eq!(raw.next(GOAWAY).await.expect("a GOAWAY before the end").code(), NO_ERROR);
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
-    // Each is counted once, by the last thing that went wrong with it.
-    gate.has_denied_only(&[(Denial::WriteStall, 3), (Denial::Http2Idle, 1)]);
+    // Each is counted once, by the first thing that was wrong with it.
+    gate.has_denied_only(&[(Denial::Misdirected, 3), (Denial::Http2Idle, 1)]);
     upstream.is_untouched().await;
 }
 
