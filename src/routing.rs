@@ -33,8 +33,14 @@ impl<T> HostTable<T> {
     /// `*.example.org` matches `a.example.org`, not `a.b.example.org` and not `example.org`, as in certificates
     /// (RFC 6125 section 6.4.3).
     pub fn find(&self, name: &str) -> Option<&Arc<T>> {
-        self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1))
+        self.exact.get(name).or_else(|| self.wildcard.get(one_label_up(name)?))
     }
+}
+
+/// What follows the first label: `home.example.org` to `example.org`.
+pub fn one_label_up(name: &str) -> Option<&str> {
+    let (label, parent) = name.split_once('.')?;
+    (!label.is_empty() && !parent.is_empty()).then_some(parent)
 }
 
 /// The host of a `Host` field or `:authority` in normal form: without port, lower case, without the root's dot.
@@ -90,6 +96,7 @@ mod tests {
             ("b.wild.example.org", Some("wild")),
             ("a.b.wild.example.org", None),
             ("wild.example.org", None),
+            (".wild.example.org", None),
             ("example.org", None),
             ("xha.example.org", None),
             ("", None),

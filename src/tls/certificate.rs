@@ -24,6 +24,7 @@ use x509_parser::prelude::FromDer;
 
 use super::server_config::provider;
 use crate::config::{CertificateFiles, HostPattern};
+use crate::routing::one_label_up;
 
 /// A chain with its key, ready for handshakes; cheap to clone.
 #[derive(Clone)]
@@ -179,12 +180,6 @@ pub fn covers(certificate_name: &str, host: &HostPattern) -> bool {
                 }
         }
     }
-}
-
-/// What follows the first label: `home.example.com` to `example.com`.
-pub(super) fn one_label_up(name: &str) -> Option<&str> {
-    let (label, parent) = name.split_once('.')?;
-    (!label.is_empty() && !parent.is_empty()).then_some(parent)
 }
 
 /// All certificates of a PEM file, at least one, each of them parsed.

@@ -6,8 +6,7 @@
 //! ([`CertificateStore::refresh`]). If they meet, the reload wins and the look is repeated by the
 //! next one.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +16,10 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{CertificateError, one_label_up};
+use super::certificate::CertificateError;
 use super::entry::{CertificateEntry, CertificateFacts, CertificateWarning, Entry, RefreshOutcome};
 use super::self_signed::text;
-use crate::config::HostPattern;
+use crate::routing::HostTable;
 
 /// Certificates by server name; made once per process and shared with rustls.
 ///
@@ -39,9 +38,7 @@ pub struct Prepared {
 #[derive(Default)]
 struct Table {
     entries: Vec<Entry>,
-    exact: HashMap<String, Arc<CertifiedKey>>,
-    /// By what follows `*.`.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    names: HostTable<CertifiedKey>,
 }
 
 impl CertificateStore {
@@ -152,28 +149,21 @@ impl Prepared {
 
 impl Table {
     fn new(entries: Vec<Entry>) -> Self {
-        let mut table = Self::default();
+        let mut names = HostTable::default();
         for entry in &entries {
-            let key = entry.certificate().certified_key();
             for name in entry.names() {
-                match name {
-                    HostPattern::Exact(name) => table.exact.insert(name.to_ascii_lowercase(), Arc::clone(key)),
-                    HostPattern::Wildcard(parent) => {
-                        table.wildcard.insert(parent.to_ascii_lowercase(), Arc::clone(key))
-                    }
-                };
+                names.insert(name, Arc::clone(entry.certificate().certified_key()));
             }
         }
-        Self { entries, ..table }
+        Self { entries, names }
     }
 
     fn find(&self, server_name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = server_name.strip_suffix('.').unwrap_or(server_name);
-        let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => Cow::Owned(name.to_ascii_lowercase()),
-            false => Cow::Borrowed(name),
-        };
-        self.exact.get(&*name).or_else(|| self.wildcard.get(one_label_up(&name)?))
+        match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => self.names.find(&name.to_ascii_lowercase()),
+            false => self.names.find(name),
+        }
     }
 }
 

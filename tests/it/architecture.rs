@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("routing", &[]),
     ("server", &["access_log", "admin", "listener", "metrics", "proxy", "reload", "snapshot", "tls", "upstream"]),
     ("snapshot", &["routing", "upstream"]),
-    ("tls", &[]),
+    ("tls", &["routing"]),
     ("upstream", &["metrics", "websocket"]),
     ("websocket", &[]),
     ("main", &["cli"]),

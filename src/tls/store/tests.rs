@@ -8,6 +8,7 @@ use tempfile::{TempDir, tempdir};
 use super::super::certificate::sha256;
 use super::super::fixtures::{Issued, day, exact, files_in, issue, issue_for, wildcard};
 use super::*;
+use crate::config::HostPattern;
 
 fn self_signed_for(names: &[HostPattern]) -> CertificateEntry {
     CertificateEntry { names: names.to_vec(), files: None }
