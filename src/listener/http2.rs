@@ -26,8 +26,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Flow control: enough for a fast upload over a slow line, little enough for many connections.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
-/// Streams that a client may reset before we have even looked at them; h2 ends the connection beyond that.
-const PENDING_RESETS: usize = 10;
 /// Control frames per RST_STREAM that a client may send: pings and settings are cheaper than streams.
 const CONTROL_PER_RESET: u32 = 10;
 /// Malformed requests on one connection; one may be a mistake.
@@ -59,7 +57,9 @@ fn options(limits: &Limits) -> H2Options {
         .max_concurrent_streams(limits.http2_streams)
         // What is somewhat too large is refused, counted and logged by ourselves, the rest by h2.
         .max_header_list_size(u32::try_from(2 * limits.head_size.bytes()).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(PENDING_RESETS)
+        // A browser that goes on to another page cancels all it has asked for, and all of that may lie in one read.
+        // Floods are ended by the budget, which counts every reset.
+        .max_pending_accept_reset_streams(limits.http2_streams as usize)
         .max_send_buffer_size(SEND_BUFFER)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);

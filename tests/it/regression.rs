@@ -3,6 +3,7 @@
 use hearthgate::denial::Denial;
 
 use crate::harness::http2::{Http2Client, finish};
+use crate::harness::raw_http2::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawHttp2, frame, get};
 use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup, eventually};
 
 /// Pingora compares the two byte by byte and answered with a page of its own, which no metric and no log knew.
@@ -125,4 +126,19 @@ async fn a_put_that_is_tried_again_is_measured_once() {
         assert_eq!(status, 204);
     }
     gate.has_denied_only(&[]);
+}
+
+/// h2 was told to end a connection after ten streams that were opened and reset within one read, which Chromium does
+/// when it goes on to another page: `ERR_HTTP2_PROTOCOL_ERROR` instead of the login form.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_cancels_a_whole_page_at_once_keeps_its_connection() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut raw = RawHttp2::connect(&gate).await;
+    let page = (0..100).map(|at| 2 * at + 1);
+    let open = page.clone().flat_map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(b"/", &[])));
+    let cancel = page.flat_map(|stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+    raw.client.send(open.chain(cancel).collect::<Vec<u8>>()).await;
+    raw.send(HEADERS, END_HEADERS | END_STREAM, 201, &get(b"/", &[])).await;
+    assert_eq!(raw.verdict(201).await, Ok(200));
 }
