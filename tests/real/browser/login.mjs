@@ -19,11 +19,15 @@ const browser = await chromium.launch({
     `--ignore-certificate-errors-spki-list=${spki}`,
   ],
 });
+const seen = { requests: 0, protocols: {}, failed: [], websockets: 0, frames: 0 };
+const unanswered = new Set();
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-  const seen = { requests: 0, protocols: {}, failed: [], websockets: 0, frames: 0 };
+  page.on("request", (request) => unanswered.add(request.url()));
+  page.on("requestfinished", (request) => unanswered.delete(request.url()));
   const leaving = (failure) => failure?.errorText === "net::ERR_ABORTED"; // the page went on before the answer came
   page.on("requestfailed", (request) => {
+    unanswered.delete(request.url());
     if (!leaving(request.failure())) seen.failed.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText}`);
   });
   page.on("response", (response) => {
@@ -41,6 +45,19 @@ try {
     seen.protocols[response.protocol] = (seen.protocols[response.protocol] ?? 0) + 1;
   });
 
+  // Pictures are for the reader, and fail nothing. Headless Chromium at times draws a still page no more, so the page is
+  // kept moving; and Home Assistant loads itself anew when its service worker is ready, hence the second try.
+  const picture = async (name) => {
+    for (let left = 3; left > 0; left -= 1) {
+      try {
+        await page.evaluate(() => setInterval(() => (document.body.style.opacity = 0.999 + 0.001 * (Date.now() % 2)), 30));
+        return await page.screenshot({ path: join(screenshots, name), timeout: 10_000 });
+      } catch (error) {
+        console.error(`${name}: ${error.message.split("\n")[0]}`);
+      }
+    }
+  };
+
   await page.goto(url, { timeout: wait });
   const submit = async (secret) => {
     await page.waitForSelector("input[name=username]", { timeout: wait });
@@ -51,7 +68,7 @@ try {
   await submit("not " + password);
   const alert = await page.waitForSelector("ha-alert", { timeout: wait });
   seen.refusal = (await alert.innerText()).trim();
-  await page.screenshot({ path: join(screenshots, "login-refused.png") });
+  await picture("login-refused.png");
 
   await submit(password);
   await page.waitForSelector("home-assistant-main", { state: "attached", timeout: wait });
@@ -63,8 +80,11 @@ try {
   seen.serviceWorker = await page.evaluate(
     () => Promise.race([navigator.serviceWorker.ready.then(() => true), new Promise((done) => setTimeout(done, 20_000, false))]),
   );
-  await page.screenshot({ path: join(screenshots, "dashboard.png") });
+  await picture("dashboard.png");
   console.log(JSON.stringify(seen));
+} catch (error) {
+  console.error("seen until then:", seen, "unanswered:", unanswered);
+  throw error;
 } finally {
   await browser.close();
 }
