@@ -3,6 +3,7 @@
 use hearthgate::denial::Denial;
 
 use crate::harness::http2::{Http2Client, finish};
+use crate::harness::raw_http2::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawHttp2, frame, get};
 use crate::harness::{FakeHomeAssistant, Gate, RawUpstream, Setup, eventually};
 
 /// Pingora compares the two byte by byte and answered with a page of its own, which no metric and no log knew.
@@ -124,5 +125,22 @@ async fn a_put_that_is_tried_again_is_measured_once() {
         };
         assert_eq!(status, 204);
     }
+    gate.has_denied_only(&[]);
+}
+
+/// A browser that left a half loaded page took its requests back all at once, before a busy gate had looked at them.
+/// h2 ended the connection for it, and the next page on it, a login, stayed blank.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_leaves_a_page_keeps_its_connection() {
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let mut raw = RawHttp2::connect(&gate).await;
+    let streams = || (0..60).map(|at| 2 * at + 1);
+    let opened = streams().map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(b"/chunk.js", &[])));
+    let taken_back = streams().map(|stream| frame(RST_STREAM, 0, stream, &CANCEL));
+    raw.send_all(&opened.chain(taken_back).flatten().collect::<Vec<u8>>()).await;
+    raw.send(HEADERS, END_HEADERS | END_STREAM, 121, &get(b"/", &[])).await;
+    assert_eq!(raw.verdict(121).await, Ok(200));
     gate.has_denied_only(&[]);
 }
