@@ -19,11 +19,15 @@ const browser = await chromium.launch({
     `--ignore-certificate-errors-spki-list=${spki}`,
   ],
 });
+const seen = { requests: 0, protocols: {}, failed: [], websockets: 0, frames: 0 };
+const unanswered = new Set();
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-  const seen = { requests: 0, protocols: {}, failed: [], websockets: 0, frames: 0 };
+  page.on("request", (request) => unanswered.add(request.url()));
+  page.on("requestfinished", (request) => unanswered.delete(request.url()));
   const leaving = (failure) => failure?.errorText === "net::ERR_ABORTED"; // the page went on before the answer came
   page.on("requestfailed", (request) => {
+    unanswered.delete(request.url());
     if (!leaving(request.failure())) seen.failed.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText}`);
   });
   page.on("response", (response) => {
@@ -65,6 +69,9 @@ try {
   );
   await page.screenshot({ path: join(screenshots, "dashboard.png") });
   console.log(JSON.stringify(seen));
+} catch (error) {
+  console.error("seen until then:", seen, "unanswered:", unanswered);
+  throw error;
 } finally {
   await browser.close();
 }
