@@ -238,7 +238,7 @@ impl Default for Limits {
             header_count: 100,
             uri_length: ByteSize::from_kib(24),
             http2_streams: 100,
-            http2_resets: 200,
+            http2_resets: 1000,
             requests_per_connection: 10_000,
             body_rate: ByteSize::from_bytes(100),
         }

@@ -9,6 +9,7 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{self as v2, H2Accept, H2Options, HttpSession};
 use pingora_core::protocols::{Digest, Stream};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::http2_meter::{Http2Counts, Http2Meter};
@@ -32,6 +33,8 @@ const CONTROL_PER_RESET: u32 = 10;
 const REJECTED_MAX: u32 = 32;
 /// The time in which resets are counted.
 const RESET_WINDOW: Duration = Duration::from_secs(60);
+/// How often a connection with open streams is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long the last frames of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -57,9 +60,9 @@ fn options(limits: &Limits) -> H2Options {
         .max_concurrent_streams(limits.http2_streams)
         // What is somewhat too large is refused, counted and logged by ourselves, the rest by h2.
         .max_header_list_size(u32::try_from(2 * limits.head_size.bytes()).unwrap_or(u32::MAX))
-        // A browser that goes on to another page cancels all it has asked for, and all of that may lie in one read.
-        // Floods are ended by the budget, which counts every reset.
-        .max_pending_accept_reset_streams(limits.http2_streams as usize)
+        // Streams that are reset before we have looked at them: a browser that leaves a page does that by the dozen,
+        // and h2 would end the connection under the next page. They count as all others do.
+        .max_pending_accept_reset_streams(usize::try_from(limits.http2_resets).unwrap_or(usize::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
@@ -71,10 +74,12 @@ struct Streams {
     door: Arc<Door>,
     connection: Arc<Connection>,
     counts: Arc<Http2Counts>,
-    live: Arc<AtomicUsize>,
+    live: Arc<Live>,
     accepted: u32,
     rejected: u32,
     idle_since: Instant,
+    /// A stream has been open since `idle_since` was set.
+    was_live: bool,
     budget: ResetBudget,
     leaving: bool,
 }
@@ -98,6 +103,7 @@ impl Streams {
             accepted: 0,
             rejected: 0,
             idle_since: Instant::now(),
+            was_live: false,
             budget: ResetBudget::new(Instant::now()),
             leaving: false,
         }
@@ -111,10 +117,7 @@ impl Streams {
                     self.rejected += 1;
                     self.door.metrics.denied(Denial::Malformed);
                 }
-                Event::Ended if self.connection.is_write_stalled() => {
-                    return self.door.metrics.denied(Denial::WriteStall);
-                }
-                Event::Ended => return,
+                Event::Ended => return self.ended(),
                 Event::Draining => self.leave(&mut h2),
                 Event::Tick => {}
             }
@@ -130,7 +133,7 @@ impl Streams {
         let exchange = Arc::new(Exchange::new(self.connection.clone(), true, None));
         let digest = Digest { proxy_digest: Some(digest_of(exchange.clone())), ..Digest::default() };
         let mut draining = self.door.draining.clone();
-        let tick = Instant::now() + self.tick();
+        let tick = self.next_look();
         tokio::select! {
             accepted = HttpSession::from_h2_conn(h2, Arc::new(digest)) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => Event::Accepted(session, exchange),
@@ -138,13 +141,18 @@ impl Streams {
                 Ok(None) | Err(_) => Event::Ended,
             },
             _ = draining.wait_for(|draining| *draining), if !self.leaving => Event::Draining,
+            () = self.live.last_ended.notified() => Event::Tick,
             () = sleep_until(tick) => Event::Tick,
         }
     }
 
-    fn tick(&self) -> Duration {
-        let idle = self.patience(&self.door.snapshot.load().config.timeouts);
-        (idle / 4).clamp(Duration::from_millis(20), Duration::from_secs(5))
+    /// When the connection has to be looked at even if nothing happens: at the end of its patience, and now and then
+    /// while streams are open, to count what the client resets.
+    fn next_look(&self) -> Instant {
+        if self.live.count.load(Relaxed) > 0 {
+            return Instant::now() + LOOK;
+        }
+        self.idle_since + self.patience(&self.door.snapshot.load().config.timeouts)
     }
 
     /// How long the connection may be without a stream.
@@ -162,12 +170,25 @@ impl Streams {
         if self.rejected > REJECTED_MAX {
             return Some((Denial::Malformed, Reason::PROTOCOL_ERROR));
         }
-        if self.live.load(Relaxed) > 0 {
-            self.idle_since = now;
+        if self.live.count.load(Relaxed) > 0 {
+            self.was_live = true;
             return None;
+        }
+        if std::mem::take(&mut self.was_live) {
+            self.idle_since = now;
         }
         let patience = self.patience(&snapshot.config.timeouts);
         (now - self.idle_since >= patience).then_some((Denial::Http2Idle, Reason::NO_ERROR))
+    }
+
+    /// The connection is over; if the client or h2 has ended it for something that we count, it is counted.
+    fn ended(&mut self) {
+        let resets = self.door.snapshot.load().config.limits.http2_resets;
+        if self.connection.is_write_stalled() {
+            self.door.metrics.denied(Denial::WriteStall);
+        } else if !self.budget.spend(self.counts.take(), resets, Instant::now()) {
+            self.door.metrics.denied(Denial::Http2Resets);
+        }
     }
 
     fn leave(&mut self, h2: &mut H2Connection) {
@@ -177,7 +198,6 @@ impl Streams {
 
     fn begin(&mut self, h2: &mut H2Connection, session: HttpSession, exchange: Arc<Exchange>) {
         self.accepted += 1;
-        self.idle_since = Instant::now();
         let last = self.accepted >= self.door.snapshot.load().config.limits.requests_per_connection;
         if !self.leaving && (last || self.connection.denied.is_some()) {
             if last {
@@ -187,15 +207,23 @@ impl Streams {
         }
         // Dropped, a session resets its stream.
         let Some(place) = admit_request(&self.door, &exchange) else { return };
-        self.live.fetch_add(1, Relaxed);
+        self.live.count.fetch_add(1, Relaxed);
+        self.was_live = true;
         let live = LiveStream { live: self.live.clone(), exchange: exchange.clone(), _place: place };
         tokio::spawn(serve_stream(self.door.clone(), session, exchange, live));
     }
 }
 
+/// How many streams are open, and when the last of them has ended.
+#[derive(Default)]
+struct Live {
+    count: AtomicUsize,
+    last_ended: Notify,
+}
+
 /// Takes one off the counts when its stream ends.
 struct LiveStream {
-    live: Arc<AtomicUsize>,
+    live: Arc<Live>,
     exchange: Arc<Exchange>,
     _place: PlaceGuard,
 }
@@ -205,7 +233,9 @@ impl Drop for LiveStream {
         if !self.exchange.progress.is_body_done() {
             self.exchange.connection.write_off_unread();
         }
-        self.live.fetch_sub(1, Relaxed);
+        if self.live.count.fetch_sub(1, Relaxed) == 1 {
+            self.live.last_ended.notify_one();
+        }
     }
 }
 

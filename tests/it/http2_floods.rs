@@ -73,6 +73,7 @@ async fn rapid_reset_ends_with_enhance_your_calm() {
         [open, frame(RST_STREAM, 0, stream, &CANCEL)].concat()
     };
     assert_eq!(flood(&gate, open_and_reset).await, ENHANCE_YOUR_CALM);
+    gate.has_denied(Denial::Http2Resets, 1).await;
     assert!(upstream.seen().len() <= 50, "{} requests reached the upstream", upstream.seen().len());
 }
 

@@ -128,17 +128,19 @@ async fn a_put_that_is_tried_again_is_measured_once() {
     gate.has_denied_only(&[]);
 }
 
-/// h2 was told to end a connection after ten streams that were opened and reset within one read, which Chromium does
-/// when it goes on to another page: `ERR_HTTP2_PROTOCOL_ERROR` instead of the login form.
+/// A browser that left a half loaded page took its requests back all at once, before a busy gate had looked at them.
+/// h2 ended the connection for it, and the next page on it, a login, stayed blank.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_that_cancels_a_whole_page_at_once_keeps_its_connection() {
+async fn a_browser_that_leaves_a_page_keeps_its_connection() {
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
     let upstream = FakeHomeAssistant::start().await;
     let gate = Gate::start(upstream.address).await;
     let mut raw = RawHttp2::connect(&gate).await;
-    let page = (0..100).map(|at| 2 * at + 1);
-    let open = page.clone().flat_map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(b"/", &[])));
-    let cancel = page.flat_map(|stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
-    raw.client.send(open.chain(cancel).collect::<Vec<u8>>()).await;
-    raw.send(HEADERS, END_HEADERS | END_STREAM, 201, &get(b"/", &[])).await;
-    assert_eq!(raw.verdict(201).await, Ok(200));
+    let streams = || (0..60).map(|at| 2 * at + 1);
+    let opened = streams().map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(b"/chunk.js", &[])));
+    let taken_back = streams().map(|stream| frame(RST_STREAM, 0, stream, &CANCEL));
+    raw.send_all(&opened.chain(taken_back).flatten().collect::<Vec<u8>>()).await;
+    raw.send(HEADERS, END_HEADERS | END_STREAM, 121, &get(b"/", &[])).await;
+    assert_eq!(raw.verdict(121).await, Ok(200));
+    gate.has_denied_only(&[]);
 }

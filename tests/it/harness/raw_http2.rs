@@ -59,6 +59,11 @@ impl RawHttp2 {
         self.try_send(kind, flags, stream, payload).await.unwrap();
     }
 
+    /// Sends frames in one piece.
+    pub async fn send_all(&mut self, frames: &[u8]) {
+        self.client.try_send(frames.to_vec()).await.unwrap();
+    }
+
     /// Sends what the gate may no longer want to read.
     pub async fn try_send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
         self.client.try_send(frame(kind, flags, stream, payload)).await
