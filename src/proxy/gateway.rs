@@ -184,10 +184,7 @@ impl ProxyHttp for Gateway {
         if upstream.app == App::HomeAssistant && home_assistant::may_be_distrust(response.status, &response.headers) {
             upstream.suspect();
             if matches!(upstream.condition(), Condition::Distrusts { .. }) {
-                return Err(peer::upstream_error(
-                    ErrorType::new("Distrusted"),
-                    "Home Assistant does not trust the gate",
-                ));
+                return Err(peer::upstream_error(peer::DISTRUSTED, "Home Assistant does not trust the gate"));
             }
         }
         Ok(())
@@ -265,12 +262,11 @@ impl Gateway {
         if let ErrorType::HTTPStatus(413) = error.etype() {
             return Some(Answer::to_denied(Denial::BodySize));
         }
-        let failure = Failure::of(error);
-        let distrusted = matches!(error.etype(), ErrorType::Custom("Distrusted"));
-        if distrusted {
+        if *error.etype() == peer::DISTRUSTED {
             ctx.failed("distrusted");
             return Some(Answer::distrusted());
         }
+        let failure = Failure::of(error);
         ctx.failed(failure.as_str());
         match failure {
             Failure::ClientMalformed => ctx.denied(Denial::Malformed),

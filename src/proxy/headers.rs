@@ -1,7 +1,7 @@
 //! Which fields pass the gate, in both directions.
 
+use http::HeaderValue;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::client::ClientAddr;
@@ -132,11 +132,7 @@ pub fn to_client(response: &mut ResponseHeader, route: &Route, over_tls: bool) -
 }
 
 fn insert_if_absent(response: &mut ResponseHeader, name: HeaderName, value: &HeaderValue) -> pingora::Result<()> {
-    if has(&response.headers, &name) { Ok(()) } else { response.insert_header(name, value.clone()) }
-}
-
-fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.contains_key(name)
+    if response.headers.contains_key(&name) { Ok(()) } else { response.insert_header(name, value.clone()) }
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use crate::upstream::Upstream;
 
 /// The upstream has no address yet; Pingora has no word for it.
 pub const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
+/// Home Assistant does not trust the gate.
+pub const DISTRUSTED: ErrorType = ErrorType::Custom("Distrusted");
 
 /// The peer for the next attempt of this request.
 pub fn peer(
