@@ -3,7 +3,7 @@
 //! Pure: parsing and classification only, no sockets.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -39,26 +39,44 @@ impl fmt::Display for ClientAddr {
 
 /// What limits are counted by: one IPv4 address, or the /64 of an IPv6 address, since a single home or phone owns
 /// all of a /64 and changes its address within it at will (RFC 8981).
+///
+/// Eight bytes: the /64 itself, or an IPv4 address below a multicast prefix, from which nobody connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientKey(IpAddr);
+pub struct ClientKey(u64);
+
+/// Where IPv4 addresses are among the /64: `ffff:ffff::/32`, which is multicast (RFC 4291 section 2.7).
+const IPV4: u64 = 0xffff_ffff_0000_0000;
 
 impl ClientKey {
     fn of(ip: IpAddr) -> Self {
         match ip {
-            IpAddr::V4(_) => Self(ip),
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                Self(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
-            }
+            IpAddr::V4(v4) => Self(IPV4 | u64::from(v4.to_bits())),
+            IpAddr::V6(v6) => Self((v6.to_bits() >> 64) as u64),
         }
+    }
+
+    /// The network that is counted as one client.
+    pub fn network(self) -> IpNet {
+        if self.0 & IPV4 == IPV4 {
+            return IpNet::from(IpAddr::V4(Ipv4Addr::from_bits(self.0 as u32)));
+        }
+        IpNet::new_assert(IpAddr::V6(Ipv6Addr::from_bits(u128::from(self.0) << 64)), 64)
+    }
+
+    /// The wider networks that are suspected when many clients in them fail: the /56 and the /48 that providers give
+    /// to one home (RFC 6177). IPv4 has none: its neighbours are strangers.
+    pub fn wider(self) -> impl Iterator<Item = IpNet> {
+        let network = self.network();
+        let prefixes: &[u8] = if network.addr().is_ipv6() { &[56, 48] } else { &[] };
+        prefixes.iter().map(move |prefix| IpNet::new_assert(network.addr(), *prefix).trunc())
     }
 }
 
 impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(ip) => ip.fmt(f),
-            IpAddr::V6(ip) => write!(f, "{ip}/64"),
+        match self.network() {
+            IpNet::V4(network) => network.addr().fmt(f),
+            IpNet::V6(network) => network.fmt(f),
         }
     }
 }
@@ -210,6 +228,17 @@ mod tests {
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
         assert_eq!(key("2001:db8::1").to_string(), "2001:db8::/64");
+        assert_eq!(key("192.0.2.1").to_string(), "192.0.2.1");
+        assert_ne!(key("0.0.0.1"), key("::1"));
+    }
+
+    #[test]
+    fn an_ipv6_client_lies_in_wider_networks_and_an_ipv4_client_in_none() {
+        let wider = |text: &str| -> Vec<String> {
+            ClientAddr::new(text.parse().unwrap()).key().wider().map(|network| network.to_string()).collect()
+        };
+        assert_eq!(wider("2001:db8:1:2ff:3::4"), ["2001:db8:1:200::/56", "2001:db8:1::/48"]);
+        assert!(wider("192.0.2.1").is_empty());
     }
 
     proptest! {

@@ -6,15 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Small leaves of plain data and pure rules: everyone may use them.
-const LEAVES: [&str; 4] = ["config", "denial", "client", "request"];
+const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
     ("cli", &["admin", "demo", "reload", "server"]),
     ("client", &[]),
+    ("clock", &[]),
     ("config", &[]),
     ("demo", &["admin", "server"]),
     ("denial", &[]),
