@@ -305,6 +305,11 @@ fn values_are_refused_with_what_to_write() {
         ("listen: {public_port: 0}", "1:23 listen.public_port", "from 1 to 65535"),
         ("listen: {proxy_protocol_from: [lan]}", "1:32 listen.proxy_protocol_from[0]", "expected a network"),
         ("trusted_proxies: {networks: [\"::/0\"]}", "1:30 trusted_proxies.networks[0]", "is everyone"),
+        (
+            "trusted_proxies: {networks: [\"::ffff:10.0.0.0/104\"]}",
+            "1:30 trusted_proxies.networks[0]",
+            "stands for IPv4: write `10.0.0.0/8`",
+        ),
         ("trusted_proxies: {header: \"a b\"}", "1:27 trusted_proxies.header", "expected a field name"),
         ("access_log: {file: 5}", "1:20 access_log.file", "put it in quotes"),
         ("access_log: {file: ~/log}", "1:20 access_log.file", "`~` has no meaning"),

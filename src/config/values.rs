@@ -181,9 +181,13 @@ pub(super) fn socket_address_or_off(input: &Input) -> Result<Option<SocketAddr>,
 pub(super) fn network(input: &Input) -> Result<IpNet, String> {
     input.parse(NETWORK_EXPECTED, |text| {
         let network = match text.parse::<IpAddr>() {
-            Ok(address) => IpNet::from(address),
+            // Clients are compared in this form.
+            Ok(address) => IpNet::from(address.to_canonical()),
             Err(_) => text.parse::<IpNet>().map_err(|_| input.expected(NETWORK_EXPECTED))?,
         };
+        if let Some(network) = unmapped(network) {
+            return Err(format!("{} stands for IPv4: write `{network}`", quoted(text)));
+        }
         if network.prefix_len() == 0 {
             return Err(format!("{} is everyone, who could then claim any address: name the proxies", quoted(text)));
         }
@@ -192,6 +196,14 @@ pub(super) fn network(input: &Input) -> Result<IpNet, String> {
         }
         Ok(network)
     })
+}
+
+/// What an IPv4-mapped IPv6 network stands for: no client's address is ever in it, as they are unmapped.
+fn unmapped(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(network) = network else { return None };
+    let prefix = network.prefix_len().checked_sub(96)?;
+    let address = network.network().to_ipv4_mapped()?;
+    IpNet::new(IpAddr::V4(address), prefix).ok()
 }
 
 /// The field that names the client.
