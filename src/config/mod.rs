@@ -8,11 +8,13 @@
 mod assemble;
 mod duration;
 mod error;
+mod guard;
 mod hosts;
 mod lint;
 mod lookup;
 mod names;
 mod node;
+mod rate;
 mod read;
 mod restart;
 mod salvage;
@@ -35,6 +37,8 @@ use read::Reader;
 use source::Source;
 
 pub use error::{ConfigError, Finding};
+pub use guard::{BanAnswer, Bans, Guard, LoginLimits, NeverBan, RateLimit, RateLimits, RequestClass, Surface};
+pub use rate::Rate;
 pub use secret::Secret;
 pub use sections::{
     AccessLog, Admin, App, CertificateFiles, Config, ForwardedHeader, Host, HostPattern, Limits, Listen, Reload,
