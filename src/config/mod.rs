@@ -45,6 +45,7 @@ pub use sections::{
     Timeouts, TrustedProxies, Upstream, UpstreamScheme, UpstreamVerification,
 };
 pub use size::ByteSize;
+pub use values::unmapped;
 
 impl Config {
     /// Reads and checks a file of at most 1 MiB, together with the secrets and tokens that it names.

@@ -235,7 +235,7 @@ pub(super) fn network_unless(everyone: &'static str) -> impl Fn(&Input) -> Resul
 }
 
 /// What an IPv4-mapped IPv6 network stands for: no client's address is ever in it, as they are unmapped.
-fn unmapped(network: IpNet) -> Option<IpNet> {
+pub fn unmapped(network: IpNet) -> Option<IpNet> {
     let IpNet::V6(network) = network else { return None };
     let prefix = network.prefix_len().checked_sub(96)?;
     let address = network.network().to_ipv4_mapped()?;
