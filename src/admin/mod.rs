@@ -8,6 +8,8 @@
 mod access;
 mod answer;
 mod client;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod guard;
 mod rfc3339;
 mod server;
