@@ -36,6 +36,7 @@ use node::Malformed;
 use read::Reader;
 use source::Source;
 
+pub use duration::parse as parse_duration;
 pub use error::{ConfigError, Finding};
 pub use guard::{BanAnswer, Bans, Guard, LoginLimits, NeverBan, RateLimit, RateLimits, RequestClass, Surface};
 pub use rate::Rate;
