@@ -1,7 +1,7 @@
 //! The composition root: makes everything, gives everyone exactly what it uses, and ends it in order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +20,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access_log::{AccessLog, AccessLogWriter};
-use crate::admin::{AdminServer, Certificate, Control, HostStatus, Listeners, ReloadReport, Status};
+use crate::admin::{
+    AdminServer, BanList, BanReport, BanTarget, Certificate, Control, Explanation, FailureCount, HostStatus, Listeners,
+    NewBan, ReloadReport, Removal, Standing, Status,
+};
+use crate::client::ClientAddr;
 use crate::config::{Config, UpstreamScheme};
 use crate::denial::Denial;
 use crate::listener::{Door, Places, Role, accept};
@@ -69,6 +73,7 @@ struct Gate {
     snapshot: Arc<ArcSwap<Snapshot>>,
     certificates: Arc<CertificateStore>,
     connections: Arc<Places>,
+    requests: Arc<Places>,
     metrics: Arc<Metrics>,
     reloader: Reloader,
     draining: watch::Receiver<bool>,
@@ -95,13 +100,14 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let (closing, is_closing) = watch::channel(false);
     let proxy = proxy(Gateway::new(snapshot.clone(), metrics.clone(), access_log.clone()));
     let connections = Arc::new(Places::new(Denial::Connections, Denial::ConnectionsPerClient));
+    let requests = Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient));
     let listeners = sockets.addresses()?;
     let door = Arc::new(Door {
         snapshot: snapshot.clone(),
         proxy: proxy.clone(),
         tls: tls::server_config(certificates.clone())?,
         connections: connections.clone(),
-        requests: Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient)),
+        requests: requests.clone(),
         metrics: metrics.clone(),
         access_log,
         proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
@@ -115,6 +121,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         snapshot: snapshot.clone(),
         certificates,
         connections,
+        requests,
         metrics: metrics.clone(),
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         draining: is_draining,
@@ -407,5 +414,45 @@ impl Control for Gate {
 
     fn ready(&self) -> Result<(), String> {
         if *self.draining.borrow() { Err("shutting down".into()) } else { Ok(()) }
+    }
+    // Stand-ins for these four until the guard answers them: nobody is banned, and nothing is known of a client but
+    // what is configured and open.
+
+    fn bans(&self, _most: usize) -> BanList {
+        BanList::default()
+    }
+
+    fn add_ban(&self, _ban: NewBan) -> Result<BanReport, String> {
+        Err("this gate does not ban yet".into())
+    }
+
+    fn remove_bans(&self, _target: BanTarget) -> Removal {
+        Removal::default()
+    }
+
+    fn explain(&self, address: IpAddr) -> Explanation {
+        let snapshot = self.snapshot.load();
+        let guard = &snapshot.config.guard;
+        let key = ClientAddr::new(address).key();
+        let exempt = guard.never_ban.networks.iter().find(|network| network.contains(&address));
+        Explanation {
+            address,
+            counted_as: key.network(),
+            standing: Standing::Unknown,
+            never_ban: exempt.map(ToString::to_string),
+            ban: None,
+            failures: FailureCount {
+                count: 0,
+                limit: guard.login.max_failures,
+                window_seconds: guard.login.window.as_secs(),
+                key: "guard.login.max_failures".into(),
+            },
+            attempts_in_flight: 0,
+            login_retry_seconds: None,
+            rate_limits: Vec::new(),
+            requests_open: self.requests.open_of(key) as u64,
+            connections_open: self.connections.open_of(key) as u64,
+            last_refusal: None,
+        }
     }
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::{Body, Incoming};
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
 
 use super::Control;
 use super::access::{is_host_ours, is_token_right};
+use super::guard::{self, BanTarget, MOST_BANS};
 use crate::config::Secret;
 
 /// Everything that answers are made of.
@@ -39,6 +41,8 @@ enum Endpoint {
     Readyz,
     Reload,
     Status,
+    Bans,
+    Explain,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -59,18 +63,45 @@ impl Answers {
             Ok(endpoint) => endpoint,
             Err(refusal) => return refusal.answer(),
         };
-        if !is_body_tiny(request.into_body()).await {
+        let (head, body) = request.into_parts();
+        let Some(body) = tiny(body).await else {
             return line(StatusCode::PAYLOAD_TOO_LARGE, "body too large");
-        }
+        };
         match endpoint {
             Endpoint::Metrics => metrics(self.registry.clone()).await,
             Endpoint::Healthz => line(StatusCode::OK, "ok"),
             Endpoint::Readyz => match self.control.ready() {
                 Ok(()) => line(StatusCode::OK, "ready"),
-                Err(why) => line(StatusCode::SERVICE_UNAVAILABLE, &why.replace(char::is_control, " ")),
+                Err(why) => line(StatusCode::SERVICE_UNAVAILABLE, &in_one_line(&why)),
             },
             Endpoint::Reload => json(&self.control.reload().await),
             Endpoint::Status => json(&self.control.status()),
+            Endpoint::Bans => self.bans(&head, &body),
+            Endpoint::Explain => match named(&head, "address").and_then(guard::address) {
+                Ok(address) => json(&self.control.explain(address)),
+                Err(why) => line(StatusCode::BAD_REQUEST, &why),
+            },
+        }
+    }
+
+    fn bans(&self, head: &Parts, body: &[u8]) -> Answer {
+        if head.method == Method::POST {
+            return self.add_ban(body);
+        }
+        if head.method == Method::DELETE {
+            return match named(head, "network").and_then(BanTarget::parse) {
+                Ok(target) => json(&self.control.remove_bans(target)),
+                Err(why) => line(StatusCode::BAD_REQUEST, &why),
+            };
+        }
+        json(&self.control.bans(MOST_BANS))
+    }
+
+    fn add_ban(&self, body: &[u8]) -> Answer {
+        match serde_json::from_slice(body).map(|ban| self.control.add_ban(ban)) {
+            Ok(Ok(report)) => json(&report),
+            Ok(Err(why)) => line(StatusCode::CONFLICT, &in_one_line(&why)),
+            Err(error) => line(StatusCode::BAD_REQUEST, &in_one_line(&error.to_string())),
         }
     }
 
@@ -127,21 +158,37 @@ impl Endpoint {
             ("/readyz", _) => Some(Self::Readyz),
             ("/reload", Door::Socket) => Some(Self::Reload),
             ("/status", Door::Socket) => Some(Self::Status),
+            ("/bans", Door::Socket) => Some(Self::Bans),
+            ("/explain", Door::Socket) => Some(Self::Explain),
             _ => None,
         }
     }
 
     fn methods(self) -> &'static [Method] {
         match self {
-            Self::Metrics | Self::Healthz | Self::Readyz | Self::Status => &[Method::GET, Method::HEAD],
+            Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => &[Method::GET, Method::HEAD],
             Self::Reload => &[Method::POST],
+            Self::Bans => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE],
         }
     }
 }
 
-/// No endpoint takes a body; a small one is read and forgotten.
-async fn is_body_tiny(body: Incoming) -> bool {
-    body.size_hint().lower() <= BODY_BYTES as u64 && Limited::new(body, BODY_BYTES).collect().await.is_ok()
+/// The body; `None` if it is larger than any that an endpoint has a use for.
+async fn tiny(body: Incoming) -> Option<Bytes> {
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return None;
+    }
+    Limited::new(body, BODY_BYTES).collect().await.ok().map(Collected::to_bytes)
+}
+
+/// The value of a query of one pair. Addresses and networks need no escaping there (RFC 3986 section 3.4).
+fn named<'h>(head: &'h Parts, name: &str) -> Result<&'h str, String> {
+    let value = head.uri.query().and_then(|query| query.split_once('=')).filter(|(key, _)| *key == name);
+    value.map(|(_, value)| value).ok_or_else(|| format!("`?{name}=` is missing"))
+}
+
+fn in_one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 async fn metrics(registry: Registry) -> Answer {
@@ -192,4 +239,5 @@ fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
 /// From the head of a request to its answer.
 pub(super) const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A ban with the longest reason; no other endpoint takes a body, there it is read and forgotten.
 const BODY_BYTES: usize = 1024;

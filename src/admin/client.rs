@@ -1,19 +1,20 @@
 //! Asks a running gate over its Unix socket, for the command line.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{ReloadReport, Status};
+use super::{BanList, BanReport, BanTarget, Explanation, NewBan, ReloadReport, Removal, Status};
 
 /// Knows the path of one socket; each question opens a connection of its own.
 #[derive(Debug, Clone)]
@@ -34,6 +35,9 @@ pub enum ClientError {
     Timeout(Duration),
     #[error("the gate broke off the conversation: {0}")]
     BrokenOff(#[from] hyper::Error),
+    /// What was asked for is understood and not done, in the gate's own words.
+    #[error("{0}")]
+    Declined(String),
     #[error("the gate answered {status}: {text}")]
     Refused { status: StatusCode, text: String },
     #[error("the gate's answer is not understood (is it another version?): {0}")]
@@ -55,22 +59,51 @@ impl Client {
         self.ask(Method::GET, "/status").await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &'static str) -> Result<T, ClientError> {
-        let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path));
+    /// The newest bans; waits up to fifteen seconds.
+    pub async fn bans(&self) -> Result<BanList, ClientError> {
+        self.ask(Method::GET, "/bans").await
+    }
+
+    /// Waits up to fifteen seconds.
+    pub async fn add_ban(&self, ban: &NewBan) -> Result<BanReport, ClientError> {
+        let body = serde_json::to_vec(ban).map_err(|error| ClientError::Declined(error.to_string()))?;
+        self.ask_with(Method::POST, "/bans", body.into()).await
+    }
+
+    /// Waits up to fifteen seconds.
+    pub async fn remove_bans(&self, target: BanTarget) -> Result<Removal, ClientError> {
+        self.ask(Method::DELETE, &format!("/bans?network={target}")).await
+    }
+
+    /// Waits up to fifteen seconds.
+    pub async fn explain(&self, address: IpAddr) -> Result<Explanation, ClientError> {
+        self.ask(Method::GET, &format!("/explain?address={address}")).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
+        self.ask_with(method, target, Bytes::new()).await
+    }
+
+    async fn ask_with<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let answer = tokio::time::timeout(PATIENCE, self.exchange(method, target, body));
         let (status, body) = answer.await.map_err(|_| ClientError::Timeout(PATIENCE))??;
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body).trim().replace(char::is_control, " ");
-            return Err(ClientError::Refused { status, text });
+            return Err(match status {
+                StatusCode::CONFLICT => ClientError::Declined(text),
+                status => ClientError::Refused { status, text },
+            });
         }
         serde_json::from_slice(&body).map_err(|error| ClientError::NotUnderstood(error.to_string()))
     }
 
-    async fn exchange(&self, method: Method, path: &'static str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<(StatusCode, Bytes), ClientError> {
+        let target = http::Uri::try_from(target).map_err(|error| ClientError::Declined(error.to_string()))?;
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.connect_error(error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = http::Uri::from_static(path);
+        *request.uri_mut() = target;
         request.headers_mut().insert(HOST, http::HeaderValue::from_static("localhost"));
         let exchange = async { read(sender.send_request(request).await?).await };
         // The connection must be driven while the answer is awaited; it is over with it.
@@ -102,5 +135,5 @@ async fn read(answer: Response<Incoming>) -> Result<(StatusCode, Bytes), ClientE
 /// More than the gate takes to answer or to give up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Room for the status of thousands of hosts.
-const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Room for the status of thousands of hosts, and for as many bans as one answer has, with the longest reasons.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;

@@ -1,19 +1,28 @@
-//! The gate's back door for its operator: metrics and health over loopback TCP, reload and status
-//! over a Unix socket.
+//! The gate's back door for its operator: metrics and health over loopback TCP; reload, status and
+//! bans over a Unix socket.
 //!
 //! [`AdminServer`] answers, [`Client`] asks on behalf of the command line, and [`Control`] is what
 //! the running gate lends to the server. Nothing here changes anything but through `Control`, and
-//! only the Unix socket, which root and the gate's own user alone can open, reaches its `reload`.
+//! only the Unix socket, which root and the gate's own user alone can open, reaches more of it than `ready`.
 
 mod access;
 mod answer;
 mod client;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod guard;
 mod rfc3339;
 mod server;
 mod socket;
 mod status;
 
+use std::net::IpAddr;
+
 pub use client::{Client, ClientError};
+pub use guard::{
+    BanCause, BanList, BanReport, BanTarget, Explanation, FailureCount, MOST_BANS, NewBan, RateLimitState, Refusal,
+    Removal, Standing, address,
+};
 pub use server::AdminServer;
 pub use status::{Certificate, HostStatus, LastReload, Listeners, ReloadOutcome, ReloadReport, Status};
 
@@ -30,4 +39,20 @@ pub trait Control: Send + Sync + 'static {
     ///
     /// One line that says why strangers should not be sent here now.
     fn ready(&self) -> Result<(), String>;
+
+    /// The bans in force: how many, and the newest `most` of them.
+    fn bans(&self, most: usize) -> BanList;
+
+    /// Bans a network from now on, on open connections as well; a ban of the same network is replaced.
+    ///
+    /// # Errors
+    ///
+    /// One line that says why it cannot be banned.
+    fn add_ban(&self, ban: NewBan) -> Result<BanReport, String>;
+
+    /// Lifts bans; the networks that were banned.
+    fn remove_bans(&self, target: BanTarget) -> Removal;
+
+    /// What is known of a client, `address` being in canonical form.
+    fn explain(&self, address: IpAddr) -> Explanation;
 }

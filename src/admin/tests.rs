@@ -1,54 +1,19 @@
 //! Both doors over real sockets.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::*;
-use crate::admin::{Client, ClientError, Listeners, ReloadOutcome, ReloadReport, Status};
+use crate::admin::fixtures::FakeGate;
+use crate::admin::{BanList, BanTarget, Client, ClientError, NewBan, ReloadOutcome};
 use crate::config::Secret;
-
-#[derive(Default)]
-struct FakeGate {
-    generation: AtomicU64,
-    is_unready: AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Control for FakeGate {
-    async fn reload(&self) -> ReloadReport {
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        ReloadReport {
-            outcome: ReloadOutcome::Accepted,
-            generation,
-            errors: Vec::new(),
-            keys_needing_restart: Vec::new(),
-        }
-    }
-
-    fn status(&self) -> Status {
-        Status {
-            version: "0.1.0".into(),
-            generation: self.generation.load(Ordering::Relaxed),
-            uptime_seconds: 5,
-            last_reload: None,
-            listeners: Listeners::default(),
-            connections_open: 1,
-            websockets_open: 0,
-            hosts: Vec::new(),
-            counters: BTreeMap::new(),
-        }
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        if self.is_unready.load(Ordering::Relaxed) { Err("draining\nnow".into()) } else { Ok(()) }
-    }
-}
 
 struct Fixture {
     server: AdminServer,
@@ -125,7 +90,7 @@ async fn health_is_one_line() {
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
     let fixture = start(None).await;
-    for path in ["/", "/reload", "/status", "/metrics/", "/healthz/x"] {
+    for path in ["/", "/reload", "/status", "/bans", "/explain?address=192.0.2.1", "/metrics/", "/healthz/x"] {
         assert_status(&fixture.get(path).await, 404);
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
@@ -242,6 +207,69 @@ async fn reload_is_a_post() {
     assert_status(&answer, 405);
     assert!(answer.contains("allow: POST\r\n"), "{answer}");
     assert_eq!(fixture.gate.generation.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn the_client_bans_lists_explains_and_lifts() {
+    let fixture = start(None).await;
+    let client = Client::new(&fixture.socket);
+    let day = Duration::from_secs(86_400);
+    let ban = |text: &str, reason: Option<&str>| {
+        NewBan::new(BanTarget::parse(text).unwrap(), day, reason.map(str::to_owned)).unwrap()
+    };
+    assert_eq!(client.bans().await.unwrap(), BanList::default());
+    let longest = "\"".repeat(200);
+    let report = client.add_ban(&ban("203.0.113.0/24", Some(&longest))).await.unwrap();
+    assert_eq!((report.reason.as_deref(), report.until), (Some(longest.as_str()), UNIX_EPOCH + day));
+    client.add_ban(&ban("2001:db8::9", None)).await.unwrap();
+    let list = client.bans().await.unwrap();
+    assert_eq!((list.total, list.bans[0].network.to_string()), (2, "2001:db8::/64".to_owned()));
+
+    let (address, other) = (IpAddr::from([203, 0, 113, 9]), IpAddr::from([192, 0, 2, 1]));
+    assert_eq!(client.explain(address).await.unwrap(), fixture.gate.explain(address));
+    assert_eq!(client.explain(address).await.unwrap().ban, Some(report));
+    assert_eq!(client.explain(other).await.unwrap().ban, None);
+
+    let remove = async |text: &str| client.remove_bans(BanTarget::parse(text).unwrap()).await.unwrap().removed;
+    assert_eq!(remove("203.0.0.0/16").await, []);
+    assert_eq!(remove("203.0.113.9").await, ["203.0.113.0/24".parse().unwrap()]);
+    assert_eq!(remove("2001:db8::/64").await, ["2001:db8::/64".parse().unwrap()]);
+    assert_eq!(client.bans().await.unwrap(), BanList::default());
+}
+
+#[tokio::test]
+async fn a_ban_that_the_gate_declines_is_told_in_its_words() {
+    let fixture = start(None).await;
+    let ban = NewBan::new(BanTarget::parse("127.0.0.1").unwrap(), Duration::from_secs(1), None).unwrap();
+    let error = Client::new(&fixture.socket).add_ban(&ban).await.unwrap_err();
+    assert_eq!(error.to_string(), "127.0.0.0/8 is in guard.never_ban really");
+}
+
+#[tokio::test]
+async fn slips_are_refused_by_the_gate_as_well() {
+    let fixture = start(None).await;
+    for (request, body, status, text) in [
+        ("POST /bans", "", 400, "EOF"),
+        ("POST /bans", r#"{"network":"203.0.113.9/24","seconds":1}"#, 400, "write `203.0.113.0/24`"),
+        ("POST /bans", r#"{"network":"0.0.0.0/0","seconds":1}"#, 400, "is everyone"),
+        ("POST /bans", &"x".repeat(1025), 413, "body too large"),
+        ("PUT /bans", "", 405, "allow: GET, HEAD, POST, DELETE"),
+        ("DELETE /bans", "", 400, "`?network=` is missing"),
+        ("DELETE /bans?net=192.0.2.1", "", 400, "`?network=` is missing"),
+        ("DELETE /bans?network=192.0.2.1/24", "", 400, "write `192.0.2.0/24`"),
+        ("POST /explain?address=192.0.2.1", "", 405, "allow: GET, HEAD"),
+        ("GET /explain", "", 400, "`?address=` is missing"),
+        ("GET /explain?address=192.0.2.0/24", "", 400, "is a network: name one address"),
+        ("GET /explain?address=ha.example", "", 400, "is not an address"),
+    ] {
+        let stream = UnixStream::connect(&fixture.socket).await.unwrap();
+        let length = body.len();
+        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+        let answer = exchange(stream, &request).await;
+        assert_status(&answer, status);
+        assert!(answer.contains(text), "{request}: {answer}");
+    }
+    assert!(fixture.gate.bans.lock().is_empty());
 }
 
 #[tokio::test]

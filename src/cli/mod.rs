@@ -4,12 +4,15 @@
 //! service manager should not try again. Answers go to standard output, complaints to standard
 //! error. A reader that leaves early (`hearthgate status | head`) is not a failure.
 
+mod bans;
 mod check;
 mod demo;
+mod explain;
 mod logging;
 mod reload;
 mod run;
 mod status;
+mod table;
 mod version;
 
 use std::ffi::OsString;
@@ -44,6 +47,10 @@ enum Command {
     Reload(reload::Arguments),
     /// Show what the running gate is doing
     Status(status::Arguments),
+    /// Show, add and lift bans
+    Bans(bans::Arguments),
+    /// Tell what the running gate knows of a client
+    Explain(explain::Arguments),
     /// Try the gate without Home Assistant, on this machine only
     Demo(demo::Arguments),
     /// Print the version
@@ -99,6 +106,8 @@ fn execute(command: Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Check(arguments) => check::check(&arguments, out),
         Command::Reload(arguments) => reload::reload(&arguments, out),
         Command::Status(arguments) => status::status(&arguments, out),
+        Command::Bans(arguments) => bans::bans(&arguments, out),
+        Command::Explain(arguments) => explain::explain(&arguments, out),
         Command::Demo(arguments) => demo::demo(&arguments, out),
         Command::Version => version::version(out),
     }

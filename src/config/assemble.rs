@@ -1,4 +1,4 @@
-//! Every section but `hosts`: keys, bounds, defaults and what contradicts what.
+//! Every section but `hosts` and `guard`: keys, bounds, defaults and what contradicts what.
 //!
 //! Defaults live beside the types in `sections`. A bad value was reported and is replaced by its
 //! default here; nobody sees the result, since a reader with findings yields no configuration.
@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::guard;
 use super::hosts;
 use super::node::Node;
 use super::read::{Reader, Section};
@@ -25,11 +26,12 @@ pub(super) fn config(reader: &Reader<'_>, root: &Node) -> Config {
     let timeouts = timeouts(top.section("timeouts"));
     let access_log = access_log(top.section("access_log"));
     let reload = reload(top.section("reload"));
-    let (hosts, top) = hosts::hosts(top);
+    let guard = guard::read::guard(top.section("guard"));
+    let (hosts, top) = hosts::hosts(top, &guard.rate_limits);
     if !top.is_broken() {
         top.finish();
     }
-    Config { listen, admin, state_directory, trusted_proxies, limits, timeouts, access_log, reload, hosts }
+    Config { listen, admin, state_directory, trusted_proxies, limits, timeouts, access_log, reload, guard, hosts }
 }
 
 /// The key that claimed each public socket.

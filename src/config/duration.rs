@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Reads a span of at most ten years; the error says what to write instead.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text.is_empty() || !text.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(format!("expected {EXPECTED}"));

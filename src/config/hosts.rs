@@ -7,15 +7,18 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::guard;
 use super::node::{Kind, Node};
 use super::read::Section;
-use super::suggest::suggestion;
 use super::upstream::{self, Url};
 use super::values::{self, ANY_SIZE, Input, Zero};
-use super::{App, ByteSize, CertificateFiles, Host, HostPattern, Upstream, UpstreamScheme, UpstreamVerification};
+use super::{
+    App, ByteSize, CertificateFiles, Host, HostPattern, RateLimits, Upstream, UpstreamScheme, UpstreamVerification,
+};
 
-/// Reads all hosts; those without a usable name or upstream were reported and are left out.
-pub(super) fn hosts(mut top: Section<'_>) -> (Vec<Host>, Section<'_>) {
+/// Reads all hosts; those without a usable name or upstream were reported and are left out. `limits` hold for hosts
+/// that say nothing else.
+pub(super) fn hosts<'r>(mut top: Section<'r>, limits: &RateLimits) -> (Vec<Host>, Section<'r>) {
     let section = top.section("hosts");
     let mut hosts = Vec::new();
     let mut seen = HashMap::new();
@@ -24,7 +27,7 @@ pub(super) fn hosts(mut top: Section<'_>) -> (Vec<Host>, Section<'_>) {
         top.conflict("hosts", &[], "no hosts: add one, `ha.example.org: {upstream: \"http://192.168.1.20:8123\"}`");
     }
     for (name, key, section) in entries {
-        hosts.extend(host(name, key, section, &mut seen));
+        hosts.extend(host(name, key, section, limits, &mut seen));
     }
     (hosts, top)
 }
@@ -32,7 +35,7 @@ pub(super) fn hosts(mut top: Section<'_>) -> (Vec<Host>, Section<'_>) {
 /// The node at which each name was first given.
 type Seen = HashMap<HostPattern, usize>;
 
-fn host(name: &str, key: &Node, mut section: Section<'_>, seen: &mut Seen) -> Option<Host> {
+fn host(name: &str, key: &Node, mut section: Section<'_>, limits: &RateLimits, seen: &mut Seen) -> Option<Host> {
     let reader = section.reader();
     let path = section.own_path().to_owned();
     let pattern = HostPattern::parse(name).map_err(|message| reader.problem(key.id, &path, message)).ok();
@@ -46,6 +49,7 @@ fn host(name: &str, key: &Node, mut section: Section<'_>, seen: &mut Seen) -> Op
     let body_size = section.read("body_size", values::size(ByteSize::from_bytes(1)..=ANY_SIZE));
     let transport = section.read("strict_transport_security", values::duration(SECOND, Zero::Allowed));
     let security_headers = section.read("security_headers", values::boolean).unwrap_or(true);
+    let guard = guard::read::host(&mut section, app, limits);
     section.finish();
     Some(Host {
         name: pattern?,
@@ -56,6 +60,10 @@ fn host(name: &str, key: &Node, mut section: Section<'_>, seen: &mut Seen) -> Op
         body_size,
         strict_transport_security: transport.unwrap_or(STRICT_TRANSPORT_SECURITY),
         security_headers,
+        surface: guard.surface,
+        onboarding: guard.onboarding,
+        public_paths: guard.public_paths,
+        rate_limits: guard.rate_limits,
     })
 }
 
@@ -82,14 +90,7 @@ fn aliases(section: &mut Section<'_>, seen: &mut Seen) -> Vec<HostPattern> {
 }
 
 fn app(input: &Input) -> Result<App, String> {
-    let expected = "`home_assistant` or `generic`";
-    input.parse(expected, |text| match text {
-        "home_assistant" => Ok(App::HomeAssistant),
-        "generic" => Ok(App::Generic),
-        _ => {
-            Err(format!("{}{}", input.expected(expected), suggestion(text, ["home_assistant", "generic"].into_iter())))
-        }
-    })
+    values::choice(&[("home_assistant", App::HomeAssistant), ("generic", App::Generic)])(input)
 }
 
 fn certificate(section: &mut Section<'_>) -> Option<CertificateFiles> {

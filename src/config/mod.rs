@@ -8,11 +8,13 @@
 mod assemble;
 mod duration;
 mod error;
+mod guard;
 mod hosts;
 mod lint;
 mod lookup;
 mod names;
 mod node;
+mod rate;
 mod read;
 mod restart;
 mod salvage;
@@ -34,13 +36,17 @@ use node::Malformed;
 use read::Reader;
 use source::Source;
 
+pub use duration::parse as parse_duration;
 pub use error::{ConfigError, Finding};
+pub use guard::{BanAnswer, Bans, Guard, LoginLimits, NeverBan, RateLimit, RateLimits, RequestClass, Surface};
+pub use rate::Rate;
 pub use secret::Secret;
 pub use sections::{
     AccessLog, Admin, App, CertificateFiles, Config, ForwardedHeader, Host, HostPattern, Limits, Listen, Reload,
     Timeouts, TrustedProxies, Upstream, UpstreamScheme, UpstreamVerification,
 };
 pub use size::ByteSize;
+pub use values::unmapped;
 
 impl Config {
     /// Reads and checks a file of at most 1 MiB, together with the secrets and tokens that it names.

@@ -22,6 +22,7 @@ impl Config {
             ("access_log.queue", self.access_log.queue != new.access_log.queue),
             ("reload.watch", self.reload.watch != new.reload.watch),
             ("reload.interval", self.reload.interval != new.reload.interval),
+            ("guard.bans.capacity", self.guard.bans.capacity != new.guard.bans.capacity),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{ByteSize, Secret};
+use super::{ByteSize, Guard, RateLimits, Secret, Surface};
 
 /// One accepted configuration file.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,7 @@ pub struct Config {
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
     pub reload: Reload,
+    pub guard: Guard,
     /// In the order of the file; at least one.
     pub hosts: Vec<Host>,
 }
@@ -170,6 +171,14 @@ pub struct Host {
     pub strict_transport_security: Duration,
     /// Adds the usual security headers where the upstream sets none.
     pub security_headers: bool,
+    /// What a client reaches before it has proven a session.
+    pub surface: Surface,
+    /// Home Assistant may be set up through the gate.
+    pub onboarding: bool,
+    /// What clients may GET besides, these paths and all below them; at most 64, none ends with `/`.
+    pub public_paths: Vec<String>,
+    /// Those of `guard.rate_limits` with what the host changes.
+    pub rate_limits: RateLimits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -81,6 +81,7 @@ fn what_is_left_out_takes_its_default() {
     assert_eq!(config.access_log, AccessLog::default());
     assert_eq!(config.reload, Reload::default());
     assert_eq!(config.trusted_proxies, TrustedProxies::default());
+    assert_eq!(config.guard, Guard::default());
     assert_eq!(config.admin.listen, Some("127.0.0.1:9180".parse().unwrap()));
     assert_eq!(config.admin.token, None);
     assert_eq!(config.state_directory, Path::new("/var/lib/hearthgate"));
@@ -305,6 +306,11 @@ fn values_are_refused_with_what_to_write() {
         ("listen: {public_port: 0}", "1:23 listen.public_port", "from 1 to 65535"),
         ("listen: {proxy_protocol_from: [lan]}", "1:32 listen.proxy_protocol_from[0]", "expected a network"),
         ("trusted_proxies: {networks: [\"::/0\"]}", "1:30 trusted_proxies.networks[0]", "is everyone"),
+        (
+            "trusted_proxies: {networks: [\"::ffff:10.0.0.0/104\"]}",
+            "1:30 trusted_proxies.networks[0]",
+            "stands for IPv4: write `10.0.0.0/8`",
+        ),
         ("trusted_proxies: {header: \"a b\"}", "1:27 trusted_proxies.header", "expected a field name"),
         ("access_log: {file: 5}", "1:20 access_log.file", "put it in quotes"),
         ("access_log: {file: ~/log}", "1:20 access_log.file", "`~` has no meaning"),
@@ -502,6 +508,9 @@ fn no_output_shows_a_secret() {
         "admin: {token: $}",
         "trusted_proxies: {networks: [$]}",
         "trusted_proxies: {header: $}",
+        "guard: {never_ban: [$], never_ban_refresh: $, rate_limits: {api: $, page: {rate: $, burst: $}}}",
+        "guard: {login: {delay: $, dry_run: $}, bans: {answer: $, factor: $}}",
+        "hosts: {a.b: {upstream: \"http://a\", surface: $, public_paths: [$]}}",
         "hosts: {a.b: {upstream: $}}",
         "hosts: {a.b: {upstream: {url: $, certificate_sha256: $}}}",
         "hosts: {a.b: {upstream: \"http://a\", aliases: [$], app: $, body_size: $}}",
@@ -594,6 +603,7 @@ fn only_what_is_bound_or_opened_once_needs_a_restart() {
         ("limits: {connections: 300}\ntimeouts: {drain: 1}", vec![]),
         ("access_log: {redact: false}", vec!["access_log.redact"]),
         ("trusted_proxies: {networks: [10.0.0.1]}", vec![]),
+        ("guard: {bans: {capacity: 7, enabled: false}, rate_limits: {api: off}}", vec!["guard.bans.capacity"]),
     ] {
         assert_eq!(old.keys_needing_restart(&parse(&with_host(text)).unwrap()), keys, "{text}");
     }
@@ -643,7 +653,7 @@ fn the_commented_examples_of_the_full_file_work() {
         }
         count += 1;
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 10);
 }
 
 #[test]
@@ -657,9 +667,11 @@ fn the_full_file_has_every_key_that_is_known() {
     for key in reader.known_keys.borrow().iter() {
         // The short host has no long upstream, the long one no short.
         let key = key.replace("hosts.ha.example.org.", "hosts.*.").replace("hosts.files.example.org.", "hosts.*.");
+        // A host's limits are of the same shape.
+        let key = key.replace("hosts.*.rate_limits.", "guard.rate_limits.");
         assert!(written.contains(&key), "{key} is not in conf/hearthgate.yaml");
     }
-    assert!(reader.known_keys.borrow().len() > 55);
+    assert!(reader.known_keys.borrow().len() > 100);
 }
 
 fn key_paths(node: &node::Node, path: &str) -> Vec<String> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::suggest::suggestion;
 use super::{ByteSize, ForwardedHeader, duration, size};
 
 /// A scalar as the parsers see it.
@@ -138,6 +139,34 @@ pub(super) fn duration(least: Duration, zero: Zero) -> impl Fn(&Input) -> Result
     }
 }
 
+/// A duration within bounds, or zero if that has a meaning for this key.
+pub(super) fn span(bounds: RangeInclusive<Duration>, zero: Zero) -> impl Fn(&Input) -> Result<Duration, String> {
+    let at_least = duration(*bounds.start(), zero);
+    move |input| {
+        let span = at_least(input)?;
+        if span > *bounds.end() {
+            let most = humantime::format_duration(*bounds.end());
+            return input.parse(duration::EXPECTED, |_| Err(format!("must be at most {most}")));
+        }
+        Ok(span)
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Input) -> Result<T, String> {
+    move |input| {
+        let expected: Vec<_> = choices.iter().map(|(word, _)| quoted(word)).collect();
+        let expected = expected.join(" or ");
+        input.parse(&expected, |text| match choices.iter().find(|(word, _)| *word == text) {
+            Some((_, choice)) => Ok(*choice),
+            None => {
+                let words = choices.iter().map(|(word, _)| *word);
+                Err(format!("{}{}", input.expected(&expected), suggestion(text, words)))
+            }
+        })
+    }
+}
+
 fn with_value(why: &str, input: &Input) -> String {
     if why.starts_with("expected ") { input.expected(why.trim_start_matches("expected ")) } else { why.to_owned() }
 }
@@ -177,21 +206,40 @@ pub(super) fn socket_address_or_off(input: &Input) -> Result<Option<SocketAddr>,
     }
 }
 
-/// `10.0.0.0/8`; a bare address is a network of one.
+/// A network of proxies: `10.0.0.0/8`; a bare address is a network of one.
 pub(super) fn network(input: &Input) -> Result<IpNet, String> {
-    input.parse(NETWORK_EXPECTED, |text| {
-        let network = match text.parse::<IpAddr>() {
-            Ok(address) => IpNet::from(address),
-            Err(_) => text.parse::<IpNet>().map_err(|_| input.expected(NETWORK_EXPECTED))?,
-        };
-        if network.prefix_len() == 0 {
-            return Err(format!("{} is everyone, who could then claim any address: name the proxies", quoted(text)));
-        }
-        if network.trunc() != network {
-            return Err(format!("{} has bits beyond its prefix: write `{}`", quoted(text), network.trunc()));
-        }
-        Ok(network)
-    })
+    network_unless("is everyone, who could then claim any address: name the proxies")(input)
+}
+
+/// The same for other purposes; `everyone` says what is wrong with `0.0.0.0/0` there.
+pub(super) fn network_unless(everyone: &'static str) -> impl Fn(&Input) -> Result<IpNet, String> {
+    move |input| {
+        input.parse(NETWORK_EXPECTED, |text| {
+            let network = match text.parse::<IpAddr>() {
+                // Clients are compared in this form.
+                Ok(address) => IpNet::from(address.to_canonical()),
+                Err(_) => text.parse::<IpNet>().map_err(|_| input.expected(NETWORK_EXPECTED))?,
+            };
+            if let Some(network) = unmapped(network) {
+                return Err(format!("{} stands for IPv4: write `{network}`", quoted(text)));
+            }
+            if network.prefix_len() == 0 {
+                return Err(format!("{} {everyone}", quoted(text)));
+            }
+            if network.trunc() != network {
+                return Err(format!("{} has bits beyond its prefix: write `{}`", quoted(text), network.trunc()));
+            }
+            Ok(network)
+        })
+    }
+}
+
+/// What an IPv4-mapped IPv6 network stands for: no client's address is ever in it, as they are unmapped.
+pub fn unmapped(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(network) = network else { return None };
+    let prefix = network.prefix_len().checked_sub(96)?;
+    let address = network.network().to_ipv4_mapped()?;
+    IpNet::new(IpAddr::V4(address), prefix).ok()
 }
 
 /// The field that names the client.

@@ -8,8 +8,8 @@ use super::Bound;
 use super::addresses::Addresses;
 use crate::admin::Listeners;
 use crate::config::{
-    AccessLog, Admin, App, Config, Host, HostPattern, Limits, Listen, Reload, Timeouts, TrustedProxies, Upstream,
-    UpstreamScheme, UpstreamVerification,
+    AccessLog, Admin, App, Config, Guard, Host, HostPattern, Limits, Listen, RateLimits, Reload, Surface, Timeouts,
+    TrustedProxies, Upstream, UpstreamScheme, UpstreamVerification,
 };
 
 /// `localhost` and this machine's name in front of `stand_in`, with a self-signed certificate.
@@ -28,6 +28,7 @@ pub(super) fn config(addresses: Addresses, stand_in: SocketAddr, state_directory
         timeouts: Timeouts { drain: Duration::from_secs(1), ..Timeouts::default() },
         access_log: AccessLog::default(),
         reload: Reload::default(),
+        guard: Guard::default(),
         hosts: vec![host(stand_in)],
     }
 }
@@ -49,6 +50,10 @@ fn host(stand_in: SocketAddr) -> Host {
         // A browser would remember it for everything else that runs on localhost.
         strict_transport_security: Duration::ZERO,
         security_headers: true,
+        surface: Surface::default_of(App::Generic),
+        onboarding: false,
+        public_paths: Vec::new(),
+        rate_limits: RateLimits::default(),
     }
 }
 

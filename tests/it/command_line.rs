@@ -92,3 +92,19 @@ async fn a_reload_of_a_broken_file_reaches_the_running_gate_and_tells_what_is_wr
     let output = hearthgate(&["reload", "--config", gate.file.to_str().unwrap()]).await;
     assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_asks_who_is_banned_and_why_somebody_is_not() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Gate::start(upstream.address).await;
+    let file = gate.file.to_str().unwrap();
+    let ask = async |arguments: &[&str]| {
+        let output = hearthgate(&[arguments, &["--config", file]].concat()).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", complaint(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(ask(&["bans", "list"]).await, "nobody is banned\n");
+    let text = ask(&["explain", "127.0.0.1"]).await;
+    assert!(text.starts_with("127.0.0.1 is not banned.\n"), "{text}");
+    assert!(text.contains("127.0.0.0/8") && text.contains("guard.never_ban"), "{text}");
+}

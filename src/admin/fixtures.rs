@@ -1,0 +1,102 @@
+//! A gate for tests that remembers what it is told.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use parking_lot::Mutex;
+
+use super::{
+    BanCause, BanList, BanReport, BanTarget, Control, Explanation, FailureCount, Listeners, NewBan, Refusal,
+    ReloadOutcome, ReloadReport, Removal, Standing, Status,
+};
+use crate::client::ClientAddr;
+
+/// Accepts every reload, and bans whom it is told to, except loopback.
+#[derive(Default)]
+pub(crate) struct FakeGate {
+    pub generation: AtomicU64,
+    pub is_unready: AtomicBool,
+    /// The oldest first.
+    pub bans: Mutex<Vec<BanReport>>,
+}
+
+#[async_trait::async_trait]
+impl Control for FakeGate {
+    async fn reload(&self) -> ReloadReport {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        ReloadReport {
+            outcome: ReloadOutcome::Accepted,
+            generation,
+            errors: Vec::new(),
+            keys_needing_restart: Vec::new(),
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            version: "0.1.0".into(),
+            generation: self.generation.load(Ordering::Relaxed),
+            uptime_seconds: 5,
+            last_reload: None,
+            listeners: Listeners::default(),
+            connections_open: 1,
+            websockets_open: 0,
+            hosts: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.is_unready.load(Ordering::Relaxed) { Err("draining\nnow".into()) } else { Ok(()) }
+    }
+
+    fn bans(&self, most: usize) -> BanList {
+        let bans = self.bans.lock();
+        BanList { total: bans.len() as u64, bans: bans.iter().rev().take(most).cloned().collect() }
+    }
+
+    fn add_ban(&self, ban: NewBan) -> Result<BanReport, String> {
+        if ban.network().addr().is_loopback() {
+            return Err("127.0.0.0/8 is in guard.never_ban\nreally".into());
+        }
+        let report = BanReport {
+            network: ban.network(),
+            since: UNIX_EPOCH,
+            until: UNIX_EPOCH + ban.length(),
+            remaining_seconds: ban.length().as_secs(),
+            cause: BanCause::Operator,
+            reason: ban.reason().map(str::to_owned),
+            strikes: 1,
+        };
+        self.bans.lock().push(report.clone());
+        Ok(report)
+    }
+
+    fn remove_bans(&self, target: BanTarget) -> Removal {
+        let is_meant = |ban: &mut BanReport| match target {
+            BanTarget::Network(network) => ban.network == network,
+            BanTarget::Address(address) => ban.network.contains(&address),
+        };
+        Removal { removed: self.bans.lock().extract_if(.., is_meant).map(|ban| ban.network).collect() }
+    }
+
+    fn explain(&self, address: IpAddr) -> Explanation {
+        let ban = self.bans.lock().iter().find(|ban| ban.network.contains(&address)).cloned();
+        Explanation {
+            address,
+            counted_as: ClientAddr::new(address).key().network(),
+            standing: Standing::Known,
+            never_ban: None,
+            ban,
+            failures: FailureCount { count: 1, limit: 10, window_seconds: 600, key: "a.b".into() },
+            attempts_in_flight: 0,
+            login_retry_seconds: Some(2),
+            rate_limits: Vec::new(),
+            requests_open: 1,
+            connections_open: 1,
+            last_refusal: Some(Refusal { at: UNIX_EPOCH, reason: "method".into(), host: None, key: None }),
+        }
+    }
+}
