@@ -41,7 +41,7 @@ const PURE: [&str; 10] = [
     "request.rs",
     "denial.rs",
     "app/mod.rs",
-    "app/home_assistant.rs",
+    "app/home_assistant/mod.rs",
     "proxy/inspect.rs",
     "listener/head.rs",
     "listener/body_clock.rs",
