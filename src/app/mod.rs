@@ -1,6 +1,14 @@
 //! What the gate knows of the applications behind it: pure functions of requests and answers.
 
+mod credential;
+mod endpoint;
+pub mod generic;
 pub mod home_assistant;
+mod outcome;
+
+pub use credential::Credential;
+pub use endpoint::{AttemptKind, Endpoint, Presented, Question, RateClass, Reach};
+pub use outcome::{Flow, Outcome, Proof, Stage, Tokens};
 
 use http::HeaderMap;
 use http::header::ACCEPT;
