@@ -10,10 +10,24 @@ pub use credential::Credential;
 pub use endpoint::{AttemptKind, Endpoint, Presented, Question, RateClass, Reach};
 pub use outcome::{Flow, Outcome, Proof, Stage, Tokens};
 
-use http::HeaderMap;
 use http::header::ACCEPT;
+use http::{HeaderMap, Method};
 
 use crate::config::App;
+
+/// Reads a request's head: `target` is path and query as sent.
+pub fn classify<'a>(
+    app: App,
+    method: &Method,
+    target: &'a str,
+    headers: &'a HeaderMap,
+    is_upgrade: bool,
+) -> Endpoint<'a> {
+    match app {
+        App::HomeAssistant => home_assistant::classify(method, target, headers, is_upgrade),
+        App::Generic => generic::classify(method, headers, is_upgrade),
+    }
+}
 
 /// How long an answer may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

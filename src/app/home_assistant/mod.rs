@@ -1,4 +1,12 @@
 //! What the gate knows of Home Assistant.
+//!
+//! [`classify`] reads a request's head.
+
+mod endpoint;
+pub mod path;
+mod place;
+
+pub use endpoint::classify;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
