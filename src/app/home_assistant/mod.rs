@@ -1,10 +1,14 @@
 //! What the gate knows of Home Assistant.
 //!
-//! [`classify`] reads a request's head.
+//! [`classify`] reads a request's head, [`login`] and [`token`] read the bodies in which people and apps show who they
+//! are.
 
 mod endpoint;
+mod form;
+pub mod login;
 pub mod path;
 mod place;
+pub mod token;
 
 pub use endpoint::classify;
 
