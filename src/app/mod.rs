@@ -11,7 +11,7 @@ pub use endpoint::{AttemptKind, Endpoint, Presented, Question, RateClass, Reach}
 pub use outcome::{Flow, Outcome, Proof, Stage, Tokens};
 
 use http::header::ACCEPT;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::config::App;
 
@@ -26,6 +26,14 @@ pub fn classify<'a>(
     match app {
         App::HomeAssistant => home_assistant::classify(method, target, headers, is_upgrade),
         App::Generic => generic::classify(method, headers, is_upgrade),
+    }
+}
+
+/// Judges the answer to `question`. `body` is the whole decoded body, `None` if it could not be had.
+pub fn judge(app: App, question: Question, status: StatusCode, body: Option<&[u8]>) -> Outcome {
+    match app {
+        App::HomeAssistant => home_assistant::judge(question, status, body),
+        App::Generic => generic::judge(question, status),
     }
 }
 
