@@ -175,15 +175,21 @@ pub struct Presented<'a> {
     pub signature: Option<Cow<'a, str>>,
     /// The token in the query or in a field of its own, decoded.
     pub capability: Option<Cow<'a, str>>,
+    /// What the latter two are to open, decoded; `None` without them.
+    pub path: Option<Cow<'a, str>>,
 }
 
 impl Presented<'_> {
     /// All of them as one guess: whoever repeats one of them while changing another guesses anew.
+    ///
+    /// What is wrong for one path may be right for another, so the path belongs to it. The rest of the query does not:
+    /// the frontend puts the time there.
     pub fn credential(&self) -> Credential {
         Credential::new("presented")
             .with(self.authorization)
             .with(self.signature.as_deref().map(str::as_bytes))
             .with(self.capability.as_deref().map(str::as_bytes))
+            .with(self.path.as_deref().map(str::as_bytes))
     }
 
     /// The one that the application looks at first.

@@ -23,13 +23,15 @@ pub fn classify<'a>(method: &Method, target: &'a str, headers: &'a HeaderMap, is
     let is_odd = is_absolute || path.spelling == Spelling::Odd || upper.is_some();
     let method = upper.as_ref().unwrap_or(method);
     let reach = if is_odd { Reach::Odd } else { place.reach(method, is_upgrade, keys.is_signed(), keys.has_token()) };
-    let presented = presented(place, method, keys, headers);
+    let mut presented = presented(place, method, keys, headers);
     let question = question(place, method, is_upgrade, &presented);
     let flow_id = match place {
         Place::LoginStep(id) => Some(Secret::new(id.to_owned())),
         _ => None,
     };
-    Endpoint { class: place.class(), reach, question, presented, flow_id }
+    let class = place.class();
+    presented.path = (presented.signature.is_some() || presented.capability.is_some()).then_some(path.text);
+    Endpoint { class, reach, question, presented, flow_id }
 }
 
 /// Methods are written in capitals; one of aiohttp's parsers takes any other spelling for the same.
@@ -107,6 +109,7 @@ fn presented<'a>(place: Place<'_>, method: &Method, keys: Keys<'a>, headers: &'a
         authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
         signature: keys.signature.filter(|_| reads),
         capability: keys.token.filter(|token| reads && !token.is_empty()),
+        path: None,
     }
 }
 

@@ -297,6 +297,18 @@ fn credentials_are_those_that_home_assistant_reads() {
 }
 
 #[test]
+fn a_guess_is_repeated_at_the_same_path_only() {
+    let bearer = fields(&[("authorization", "Bearer x")]);
+    let of = |target: &'static str| classify(&Method::GET, target, &bearer, false).presented().credential();
+    let first = of("/api/camera_proxy/camera.door?token=a&time=1");
+    assert_eq!(of("/api/camera_proxy/camera.%64oor?time=2&token=a"), first);
+    assert_ne!(of("/api/camera_proxy/camera.gate?token=a&time=1"), first);
+    assert_ne!(of("/api/camera_proxy/camera.door?token=b&time=1"), first);
+    // A bearer is good or bad wherever it is shown.
+    assert_eq!(of("/api/states"), of("/api/config?x=y"));
+}
+
+#[test]
 fn requests_are_limited_by_what_they_are() {
     for (target, expected) in [
         ("/", RateClass::Page),
