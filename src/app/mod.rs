@@ -1,11 +1,41 @@
 //! What the gate knows of the applications behind it: pure functions of requests and answers.
 
+mod credential;
+mod endpoint;
+pub mod generic;
 pub mod home_assistant;
+mod outcome;
 
-use http::HeaderMap;
+pub use credential::Credential;
+pub use endpoint::{AttemptKind, Endpoint, Presented, Question, RateClass, Reach};
+pub use outcome::{Flow, Outcome, Proof, Stage, Tokens};
+
 use http::header::ACCEPT;
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::config::App;
+
+/// Reads a request's head: `target` is path and query as sent.
+pub fn classify<'a>(
+    app: App,
+    method: &Method,
+    target: &'a str,
+    headers: &'a HeaderMap,
+    is_upgrade: bool,
+) -> Endpoint<'a> {
+    match app {
+        App::HomeAssistant => home_assistant::classify(method, target, headers, is_upgrade),
+        App::Generic => generic::classify(method, headers, is_upgrade),
+    }
+}
+
+/// Judges the answer to `question`. `body` is the whole decoded body, `None` if it could not be had.
+pub fn judge(app: App, question: Question, status: StatusCode, body: Option<&[u8]>) -> Outcome {
+    match app {
+        App::HomeAssistant => home_assistant::judge(question, status, body),
+        App::Generic => generic::judge(question, status),
+    }
+}
 
 /// How long an answer may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,19 @@
 //! What the gate knows of Home Assistant.
+//!
+//! [`classify`] reads a request's head, [`login`] and [`token`] read the bodies in which people and apps show who they
+//! are, [`judge`] and [`websocket`] read what Home Assistant says to it.
+
+mod answer;
+mod endpoint;
+mod form;
+pub mod login;
+pub mod path;
+mod place;
+pub mod token;
+pub mod websocket;
+
+pub use answer::{ANSWER_LIMIT, Undecodable, decode, judge, judge_api_root};
+pub use endpoint::classify;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
