@@ -65,7 +65,8 @@ pub trait Doorkeeper: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Pass,
-    /// The client gets [`Terms::invalid`], as if the upstream had refused it, and a close frame 1000.
+    /// The client gets [`Terms::invalid`], as if the upstream had refused it, and a close frame 1000. Nobody waits for
+    /// what the upstream says first of itself: a client that spoke early may get the refusal alone.
     RefuseAsInvalid,
     /// A close frame 1013, "try again later".
     RefuseLater,
@@ -112,7 +113,9 @@ pub struct Greeted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parted {
     pub end: End,
+    /// Bytes that the upstream has been sent.
     pub up: u64,
+    /// Bytes of the upstream's that the client has been sent; last words of ours are not among them.
     pub down: u64,
 }
 
