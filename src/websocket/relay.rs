@@ -78,9 +78,9 @@ pub struct Report {
 }
 
 /// "Going away" (RFC 6455 section 7.4.1): the client is expected to connect again.
-const GOING_AWAY: u16 = 1001;
+pub(super) const GOING_AWAY: u16 = 1001;
 /// How long a close frame of ours and the end of the streams may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the relay looks at the clock. Deadlines are minutes; a timer per byte would cost more than the copy.
 const TICK: Duration = Duration::from_secs(15);
 
@@ -104,13 +104,13 @@ pub async fn relay(tunnel: Tunnel, patience: Patience, mut draining: watch::Rece
         }
     };
     if cause == Cause::Shutdown {
-        let _ = timeout(FAREWELL, say_goodbye(&mut client, &mut upstream, &mut down)).await;
+        let _ = timeout(FAREWELL, say_goodbye(&mut client, &mut upstream, &mut down, &close_frame(GOING_AWAY))).await;
     }
     let _ = timeout(FAREWELL, async { tokio::join!(client.shutdown(), upstream.shutdown()) }).await;
     Report { cause, up: up.bytes, down: down.bytes }
 }
 
-async fn drain_requested(draining: &mut watch::Receiver<bool>) {
+pub(super) async fn drain_requested(draining: &mut watch::Receiver<bool>) {
     // A dropped sender means that the gate is gone, which is a shutdown as well.
     let _ = draining.wait_for(|draining| *draining).await;
 }
@@ -126,8 +126,8 @@ fn copy_both(client: &mut Io, upstream: &mut Io, up: &mut Flow, down: &mut Flow,
     }
 }
 
-/// Finishes the frame that is on its way to the client, then sends it a close frame.
-async fn say_goodbye(client: &mut Io, upstream: &mut Io, down: &mut Flow) -> io::Result<()> {
+/// Finishes the frame that is on its way to the client, then sends it `words`, the last of which is a close frame.
+pub(super) async fn say_goodbye(client: &mut Io, upstream: &mut Io, down: &mut Flow, words: &[u8]) -> io::Result<()> {
     while !down.boundary.is_between_frames() || !down.held.is_empty() {
         let ended = poll_fn(|cx| down.poll_once(upstream, client, cx)).await?;
         if ended {
@@ -135,7 +135,7 @@ async fn say_goodbye(client: &mut Io, upstream: &mut Io, down: &mut Flow) -> io:
         }
     }
     if !down.boundary.is_closed() {
-        client.write_all(&close_frame(GOING_AWAY)).await?;
+        client.write_all(words).await?;
         client.flush().await?;
     }
     Ok(())
@@ -185,10 +185,10 @@ thread_local! {
 
 /// One direction: owns bytes only while the other side is full.
 #[derive(Default)]
-struct Flow {
-    held: BytesMut,
-    bytes: u64,
-    boundary: Boundary,
+pub(super) struct Flow {
+    pub held: BytesMut,
+    pub bytes: u64,
+    pub boundary: Boundary,
     unflushed: bool,
 }
 
@@ -203,7 +203,7 @@ impl Flow {
     }
 
     /// Copies one piece; `true` when `from` has ended.
-    fn poll_once(&mut self, from: &mut Io, to: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub fn poll_once(&mut self, from: &mut Io, to: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         ready!(self.write_held(to, cx))?;
         let ended = SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
@@ -216,6 +216,16 @@ impl Flow {
             self.unflushed = Pin::new(to).poll_flush(cx)?.is_pending();
         }
         ended.map(Ok)
+    }
+
+    /// Writes what is held, and sees it off.
+    pub fn poll_clear(&mut self, to: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.write_held(to, cx))?;
+        if self.unflushed {
+            ready!(Pin::new(to).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn write_held(&mut self, to: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

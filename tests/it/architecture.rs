@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
+    ("bans", &[]),
     ("cli", &["admin", "demo", "reload", "server"]),
     ("client", &[]),
     ("clock", &[]),
@@ -20,14 +21,32 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("demo", &["admin", "server"]),
     ("denial", &[]),
     ("exchange", &["websocket"]),
-    ("listener", &["access_log", "exchange", "metrics", "proxy", "routing", "snapshot", "websocket"]),
+    ("guard", &["app", "bans", "metrics"]),
+    ("listener", &["access_log", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
-    ("proxy", &["access_log", "app", "exchange", "metrics", "routing", "snapshot", "upstream", "websocket"]),
+    ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
     ("reload", &["admin", "metrics", "snapshot", "tls", "upstream"]),
     ("request", &[]),
     ("routing", &[]),
-    ("server", &["access_log", "admin", "listener", "metrics", "proxy", "reload", "snapshot", "tls", "upstream"]),
-    ("snapshot", &["routing", "upstream"]),
+    (
+        "server",
+        &[
+            "access_log",
+            "admin",
+            "bans",
+            "guard",
+            "listener",
+            "metrics",
+            "proxy",
+            "reload",
+            "snapshot",
+            "state",
+            "tls",
+            "upstream",
+        ],
+    ),
+    ("snapshot", &["guard", "routing", "upstream"]),
+    ("state", &["guard"]),
     ("tls", &["routing"]),
     ("upstream", &["metrics", "websocket"]),
     ("websocket", &[]),
@@ -35,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
 ];
 
 /// Decisions live here: no sockets, no files, no clock. Time is an argument.
-const PURE: [&str; 22] = [
+const PURE: [&str; 36] = [
     "client.rs",
     "routing.rs",
     "request.rs",
@@ -54,10 +73,24 @@ const PURE: [&str; 22] = [
     "app/home_assistant/place.rs",
     "app/home_assistant/token.rs",
     "app/home_assistant/websocket.rs",
+    "guard/devices.rs",
+    "guard/explain.rs",
+    "guard/flows.rs",
+    "guard/ledger.rs",
+    "guard/rate_limit.rs",
+    "guard/table.rs",
+    "guard/visitor.rs",
+    "bans/escalation.rs",
+    "bans/list.rs",
+    "bans/table.rs",
     "proxy/inspect.rs",
     "listener/head.rs",
     "listener/body_clock.rs",
+    "websocket/deflate.rs",
     "websocket/frames.rs",
+    "websocket/greet/end.rs",
+    "websocket/login.rs",
+    "websocket/message.rs",
 ];
 
 /// A source file without its tests.
