@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
+    ("bans", &[]),
     ("cli", &["admin", "demo", "reload", "server"]),
     ("client", &[]),
     ("clock", &[]),
@@ -35,13 +36,16 @@ const ARROWS: [(&str, &[&str]); 22] = [
 ];
 
 /// Decisions live here: no sockets, no files, no clock. Time is an argument.
-const PURE: [&str; 10] = [
+const PURE: [&str; 13] = [
     "client.rs",
     "routing.rs",
     "request.rs",
     "denial.rs",
     "app/mod.rs",
     "app/home_assistant.rs",
+    "bans/escalation.rs",
+    "bans/list.rs",
+    "bans/table.rs",
     "proxy/inspect.rs",
     "listener/head.rs",
     "listener/body_clock.rs",
