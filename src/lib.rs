@@ -6,6 +6,7 @@
 //! - [`proxy`] is the `ProxyHttp` implementation: who may pass, where to, and with which fields;
 //! - [`websocket`] carries what is left of a connection after its 101;
 //! - [`upstream`] and [`app`] know the servers behind;
+//! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
 //! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
 //! - [`server`] wires all of it. `ARCHITECTURE.md` says which room may know which.
@@ -15,6 +16,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod app;
+pub mod bans;
 pub mod cli;
 pub mod client;
 pub mod clock;
