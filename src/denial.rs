@@ -61,11 +61,33 @@ pub enum Denial {
     Http2Idle,
     /// `limits.requests_per_connection` was reached; as ordinary.
     RequestsPerConnection,
+    /// The client's address is banned (`guard.bans`, or the operator's word).
+    Banned,
+    /// More requests than `guard.rate_limits` allow.
+    RateLimit,
+    /// Too many failed logins of this client, or too many under way at once (`guard.login`).
+    LoginThrottle,
+    /// Too many failed logins on this account, by strangers (`guard.login.account_failures`).
+    AccountThrottle,
+    /// A credential that the application has refused before, `guard.login.repeats` times.
+    StaleCredential,
+    /// Needs a proven session, and none was shown (`surface: login`).
+    Unproven,
+    /// Not among what strangers may reach (`surface: login`).
+    NotPublic,
+    /// The first set-up of Home Assistant, from outside (`onboarding`).
+    Onboarding,
+    /// A path spelled as no client spells it, from a stranger.
+    OddPath,
+    /// A login that is not what Home Assistant understands.
+    LoginBody,
+    /// The application could not be asked whether a credential is good.
+    Unprovable,
 }
 
 impl Denial {
     /// All of them, for metrics that exist before they count.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 38] = [
         Self::Malformed,
         Self::BadHost,
         Self::BadForwarding,
@@ -93,6 +115,17 @@ impl Denial {
         Self::KeepAlive,
         Self::Http2Idle,
         Self::RequestsPerConnection,
+        Self::Banned,
+        Self::RateLimit,
+        Self::LoginThrottle,
+        Self::AccountThrottle,
+        Self::StaleCredential,
+        Self::Unproven,
+        Self::NotPublic,
+        Self::Onboarding,
+        Self::OddPath,
+        Self::LoginBody,
+        Self::Unprovable,
     ];
 
     /// The word in metrics and logs.
@@ -125,13 +158,28 @@ impl Denial {
             Self::KeepAlive => "keep_alive",
             Self::Http2Idle => "http2_idle",
             Self::RequestsPerConnection => "requests_per_connection",
+            Self::Banned => "banned",
+            Self::RateLimit => "rate_limit",
+            Self::LoginThrottle => "login_throttle",
+            Self::AccountThrottle => "account_throttle",
+            Self::StaleCredential => "stale_credential",
+            Self::Unproven => "unproven",
+            Self::NotPublic => "not_public",
+            Self::Onboarding => "onboarding",
+            Self::OddPath => "odd_path",
+            Self::LoginBody => "login_body",
+            Self::Unprovable => "unprovable",
         }
     }
 
     /// The status that says so to the client; those that end a connection without an answer have none.
     pub fn status(self) -> Option<StatusCode> {
         Some(match self {
-            Self::Malformed | Self::BadHost | Self::BadForwarding => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::BadHost | Self::BadForwarding | Self::LoginBody => StatusCode::BAD_REQUEST,
+            Self::StaleCredential | Self::Unproven => StatusCode::UNAUTHORIZED,
+            Self::Banned | Self::Onboarding => StatusCode::FORBIDDEN,
+            Self::NotPublic | Self::OddPath => StatusCode::NOT_FOUND,
+            Self::RateLimit | Self::LoginThrottle | Self::AccountThrottle => StatusCode::TOO_MANY_REQUESTS,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::BodySize => StatusCode::PAYLOAD_TOO_LARGE,
@@ -139,9 +187,11 @@ impl Denial {
             Self::HeadSize | Self::HeaderCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Connections | Self::ConnectionsPerClient | Self::Requests | Self::RequestsPerClient => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Connections
+            | Self::ConnectionsPerClient
+            | Self::Requests
+            | Self::RequestsPerClient
+            | Self::Unprovable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProxyProtocol
             | Self::TlsTimeout
             | Self::TlsName

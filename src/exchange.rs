@@ -3,14 +3,20 @@
 //! The front door makes an [`Exchange`] for each request; the proxy finds it in the session's digest. It holds facts
 //! and counters only: what they mean is decided by their readers.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::client::ClientAddr;
 use crate::denial::Denial;
+use crate::websocket::deflate::Deflate;
+use crate::websocket::greet::Doorkeeper;
 use crate::websocket::handover::{Handover, Io};
 
 /// What is known of one client connection once its TLS handshake is done.
@@ -27,6 +33,9 @@ pub struct Connection {
     /// Counts the request body bytes of all streams that the proxy has read.
     pub body_bytes_read: AtomicU64,
     write_stalled: AtomicBool,
+    proven: AtomicBool,
+    turned_out: AtomicBool,
+    turn: Notify,
 }
 
 impl Connection {
@@ -38,6 +47,9 @@ impl Connection {
             http2_body_bytes: AtomicU64::new(0),
             body_bytes_read: AtomicU64::new(0),
             write_stalled: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
+            turned_out: AtomicBool::new(false),
+            turn: Notify::new(),
         }
     }
 
@@ -49,6 +61,32 @@ impl Connection {
     /// The client has taken nothing of what it was sent for too long.
     pub fn set_write_stalled(&self) {
         self.write_stalled.store(true, Relaxed);
+    }
+
+    /// Somebody has proven a session on it.
+    pub fn set_proven(&self) {
+        self.proven.store(true, Relaxed);
+    }
+
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Relaxed)
+    }
+
+    /// The client was banned: the connection ends, unless somebody has proven a session on it.
+    pub fn turn_out(&self) {
+        if !self.is_proven() {
+            self.turned_out.store(true, SeqCst);
+            self.turn.notify_waiters();
+        }
+    }
+
+    /// Resolves when the client is turned out.
+    pub async fn turned_out(&self) {
+        // Registered before the look: neither order of the two loses it.
+        let turn = self.turn.notified();
+        if !self.turned_out.load(SeqCst) {
+            turn.await;
+        }
     }
 
     pub fn is_write_stalled(&self) -> bool {
@@ -92,6 +130,15 @@ pub struct Exchange {
     pub handover: Option<Handover>,
     /// Set by the proxy once the request may be forwarded: for whom, and to which host.
     accepted: OnceLock<(ClientAddr, Arc<str>)>,
+    /// Set by the proxy on a WebSocket that begins with a login.
+    greeting: Mutex<Option<Greeting>>,
+}
+
+/// How a WebSocket that begins with a login is to be greeted.
+pub struct Greeting {
+    /// As the 101 has agreed.
+    pub deflate: Option<Deflate>,
+    pub doorkeeper: Box<dyn Doorkeeper>,
 }
 
 impl std::fmt::Debug for Exchange {
@@ -104,13 +151,22 @@ impl Exchange {
     /// `with_body`: whether any request body is still to come.
     pub fn new(connection: Arc<Connection>, with_body: bool, handover: Option<Handover>) -> Self {
         let progress = Progress { body_done: AtomicBool::new(!with_body), ..Progress::default() };
-        Self { connection, progress, handover, accepted: OnceLock::new() }
+        Self { connection, progress, handover, accepted: OnceLock::new(), greeting: Mutex::default() }
     }
 
     /// The request may be forwarded: its verified client, and its host as configured.
     pub fn accept(&self, client: ClientAddr, host: Arc<str>) {
         // A request is accepted once; a second call would say the same.
         let _ = self.accepted.set((client, host));
+    }
+
+    /// The WebSocket begins with a login.
+    pub fn set_greeting(&self, greeting: Greeting) {
+        *self.greeting.lock() = Some(greeting);
+    }
+
+    pub fn take_greeting(&self) -> Option<Greeting> {
+        self.greeting.lock().take()
     }
 
     /// Whose request this is.

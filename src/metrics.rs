@@ -3,6 +3,8 @@
 //! Labels come from closed sets only: reasons, outcomes, classes of status, and host names *as configured*. Nothing a
 //! stranger sends ever becomes a label.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+
+pub use guard::{GuardMetrics, InForce};
 
 use crate::denial::Denial;
 use crate::request::RequestRecord;
@@ -48,6 +52,8 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     certificate_not_after: GaugeVec,
     certificate_errors: IntGauge,
+    /// What the guard counts.
+    pub guard: GuardMetrics,
     /// Access log lines dropped because the disk was slower than the traffic.
     pub access_log_dropped: IntCounter,
 }
@@ -104,6 +110,7 @@ impl Metrics {
                 &["host"],
             ),
             certificate_errors: gauge(&r, "tls_certificate_errors", "Certificates whose newest files are unusable."),
+            guard: GuardMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
             registry: r,
         };

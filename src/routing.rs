@@ -28,6 +28,14 @@ impl<T> HostTable<T> {
         };
     }
 
+    /// The value that was put in for exactly this pattern.
+    pub fn named(&self, pattern: &HostPattern) -> Option<&Arc<T>> {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.get(name),
+            HostPattern::Wildcard(parent) => self.wildcard.get(parent),
+        }
+    }
+
     /// Finds the value for `name`, a host name in normal form (see [`normal_host`]).
     ///
     /// `*.example.org` matches `a.example.org`, not `a.b.example.org` and not `example.org`, as in certificates

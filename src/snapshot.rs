@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::config::{App, ByteSize, Config};
+use crate::config::{self, App, ByteSize, Config};
+use crate::guard::{Exposure, Policy};
 use crate::routing::HostTable;
 use crate::upstream::Upstream;
 
@@ -30,6 +31,10 @@ pub struct Route {
     pub body_size: Option<ByteSize>,
     pub strict_transport_security: Option<HeaderValue>,
     pub security_headers: bool,
+    /// What the guard goes by.
+    pub policy: Arc<Policy>,
+    /// Paths that strangers may read besides those of a login.
+    pub public_paths: Vec<String>,
 }
 
 impl Snapshot {
@@ -42,6 +47,7 @@ impl Snapshot {
     /// Compiles `config`. `upstreams` belong to its hosts, in the same order.
     pub fn new(generation: u64, config: Config, upstreams: Vec<Arc<Upstream>>) -> Self {
         let mut routes = HostTable::default();
+        let guard = Arc::new(config.guard.clone());
         for (host, upstream) in config.hosts.iter().zip(&upstreams) {
             let max_age = host.strict_transport_security.as_secs();
             let route = Arc::new(Route {
@@ -53,11 +59,24 @@ impl Snapshot {
                     HeaderValue::try_from(format!("max-age={max_age}")).expect("digits are a valid field value")
                 }),
                 security_headers: host.security_headers,
+                policy: Arc::new(policy(host, &upstream.host, &guard)),
+                public_paths: host.public_paths.clone(),
             });
             for name in std::iter::once(&host.name).chain(&host.aliases) {
                 routes.insert(name, route.clone());
             }
         }
         Self { generation, config, routes, upstreams }
+    }
+}
+
+fn policy(host: &config::Host, name: &Arc<str>, guard: &Arc<config::Guard>) -> Policy {
+    let shares_limits = host.rate_limits == guard.rate_limits;
+    Policy {
+        guard: guard.clone(),
+        host: name.clone(),
+        exposure: Exposure { surface: host.surface, onboarding: host.onboarding },
+        rate_limits: host.rate_limits,
+        scope: (!shares_limits).then(|| name.clone()),
     }
 }

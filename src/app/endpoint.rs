@@ -7,38 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Credential;
-use crate::config::Secret;
-
-/// The kinds of requests that are limited separately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RateClass {
-    /// Files that are the same for everybody; a cold load of the frontend asks for seventy within a second.
-    Static,
-    /// What a browser shows in its address bar.
-    Page,
-    Api,
-    /// Everything on the way to a token.
-    Auth,
-    Webhook,
-    /// Opening one; its messages are not requests.
-    WebSocket,
-}
-
-impl RateClass {
-    pub const ALL: [Self; 6] = [Self::Static, Self::Page, Self::Api, Self::Auth, Self::Webhook, Self::WebSocket];
-
-    /// As configured, and as a metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Static => "static",
-            Self::Page => "page",
-            Self::Api => "api",
-            Self::Auth => "auth",
-            Self::Webhook => "webhook",
-            Self::WebSocket => "websocket",
-        }
-    }
-}
+use crate::config::{RequestClass, Secret};
 
 /// What a client has to be, or to know, to be let through to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -222,7 +191,7 @@ impl fmt::Debug for Presented<'_> {
 /// What one request is to the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint<'a> {
-    pub(super) class: RateClass,
+    pub(super) class: RequestClass,
     pub(super) reach: Reach,
     pub(super) question: Question,
     pub(super) presented: Presented<'a>,
@@ -231,7 +200,7 @@ pub struct Endpoint<'a> {
 
 impl<'a> Endpoint<'a> {
     /// By which limit it is counted.
-    pub fn class(&self) -> RateClass {
+    pub fn class(&self) -> RequestClass {
         self.class
     }
 
@@ -271,8 +240,6 @@ mod tests {
     fn every_word_is_its_own() {
         let words: BTreeSet<_> = AttemptKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(words.len(), AttemptKind::ALL.len());
-        let words: BTreeSet<_> = RateClass::ALL.iter().map(|class| class.as_str()).collect();
-        assert_eq!(words.len(), RateClass::ALL.len());
         let words: BTreeSet<_> = Reach::ALL.iter().map(|reach| reach.as_str()).collect();
         assert_eq!(words.len(), Reach::ALL.len());
     }

@@ -3,14 +3,16 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{Endpoint, Outcome, Presented, Question, RateClass, Reach};
+use super::{Endpoint, Outcome, Presented, Question, Reach};
+use crate::config::RequestClass;
 
 /// Reads a request. Where a login is cannot be known, so everything may be reached.
 pub fn classify<'a>(method: &Method, headers: &'a HeaderMap, is_upgrade: bool) -> Endpoint<'a> {
     let class = match *method {
-        _ if is_upgrade => RateClass::WebSocket,
-        Method::GET | Method::HEAD => RateClass::Page,
-        _ => RateClass::Api,
+        _ if is_upgrade => RequestClass::Websocket,
+        // Most of them are files.
+        Method::GET | Method::HEAD => RequestClass::Static,
+        _ => RequestClass::Api,
     };
     let is_preflight = *method == Method::OPTIONS;
     let authorization = headers.get(AUTHORIZATION).filter(|_| !is_preflight).map(|value| value.as_bytes());
@@ -54,8 +56,8 @@ mod tests {
     #[test]
     fn requests_are_limited_by_what_they_do() {
         let class = |method: Method, is_upgrade| classify(&method, &HeaderMap::new(), is_upgrade).class();
-        assert_eq!(class(Method::GET, true), RateClass::WebSocket);
-        assert_eq!(class(Method::GET, false), RateClass::Page);
-        assert_eq!(class(Method::POST, false), RateClass::Api);
+        assert_eq!(class(Method::GET, true), RequestClass::Websocket);
+        assert_eq!(class(Method::GET, false), RequestClass::Static);
+        assert_eq!(class(Method::POST, false), RequestClass::Api);
     }
 }

@@ -7,7 +7,7 @@ pub mod home_assistant;
 mod outcome;
 
 pub use credential::Credential;
-pub use endpoint::{AttemptKind, Endpoint, Presented, Question, RateClass, Reach};
+pub use endpoint::{AttemptKind, Endpoint, Presented, Question, Reach};
 pub use outcome::{Flow, Outcome, Proof, Stage, Tokens};
 
 use http::header::ACCEPT;

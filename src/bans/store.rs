@@ -83,9 +83,9 @@ impl BanStore {
         Ok(Self { list, errors, thread: Some(thread), finished })
     }
 
-    /// Writes that failed; each is tried again.
-    pub fn errors(&self) -> u64 {
-        self.errors.load(Relaxed)
+    /// Counts writes that failed; each is tried again.
+    pub fn errors(&self) -> Arc<AtomicU64> {
+        self.errors.clone()
     }
 
     /// Writes what has changed and ends the thread; gives up after five seconds if the disk does not answer.

@@ -10,6 +10,7 @@ use super::connection;
 use super::places::{Admitted, PlaceLimits};
 use super::{Door, Role};
 use crate::client::{ClientAddr, is_within};
+use crate::denial::Denial;
 
 /// Time for other connections to end and give their file descriptors back.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -57,6 +58,9 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, count
     let peer = ClientAddr::new(peer.ip());
     // Behind a proxy that announces its clients, the limit per client is applied once the client is known.
     let announced = is_within(peer.ip(), &door.proxy_protocol_from);
+    if !announced && is_closed_to(&door, peer) {
+        return;
+    }
     let limits = connection_limits(&door);
     let admitted = match announced {
         true => door.connections.admit_unnamed(limits.total),
@@ -72,6 +76,15 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, count
     };
     let arrival = connection::Arrival { socket, peer, role, announced, denied, guard, counted };
     tokio::spawn(connection::run(door, arrival));
+}
+
+/// Whether a client is banned and not even told so; counted.
+pub(super) fn is_closed_to(door: &Door, client: ClientAddr) -> bool {
+    let closed = door.guard.closes_door_to(client, &door.snapshot.load().config.guard, door.guard.now());
+    if closed {
+        door.metrics.denied(Denial::Banned);
+    }
+    closed
 }
 
 /// The connection limits in force now.

@@ -9,14 +9,15 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use super::accept::{Counted, connection_limits};
+use super::accept::{Counted, connection_limits, is_closed_to};
 use super::places::{Admitted, PlaceGuard};
 use super::stream::ClientStream;
 use super::{Door, Role, http1, http2, proxy_protocol};
 use crate::client::ClientAddr;
 use crate::denial::Denial;
-use crate::exchange::{Connection, Exchange};
+use crate::exchange::{Connection, Exchange, Greeting};
 use crate::request::{Protocol, RequestRecord};
+use crate::websocket::greet::{self, End, Greeted, Parted, Terms};
 use crate::websocket::handover::Io;
 use crate::websocket::relay::{Cause, Patience, Tunnel, relay};
 
@@ -79,6 +80,9 @@ async fn greet(
         match timeout_at(deadline, proxy_protocol::read_header(&mut socket)).await {
             Ok(Ok(client)) => {
                 peer = client.map_or(peer, ClientAddr::new);
+                if is_closed_to(door, peer) {
+                    return None;
+                }
                 if denied.is_none() {
                     denied = admit_announced(door, peer, place)?;
                 }
@@ -102,11 +106,21 @@ async fn greet(
             let name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
             let connection = Arc::new(Connection::new(peer, name.map(Arc::from), denied));
             let stream = ClientStream::new(Box::new(stream), connection.clone(), write_stall);
-            if is_http2 {
-                Box::pin(http2::serve(door, stream, connection)).await;
-                None
-            } else {
-                Box::pin(http1::serve(door, stream, connection, role)).await
+            let _present = door.presence.enter(&connection);
+            let serve = async {
+                if is_http2 {
+                    Box::pin(http2::serve(door, stream, connection.clone())).await;
+                    None
+                } else {
+                    Box::pin(http1::serve(door, stream, connection.clone(), role)).await
+                }
+            };
+            tokio::select! {
+                upgraded = serve => upgraded,
+                () = connection.turned_out() => {
+                    door.metrics.denied(Denial::Banned);
+                    None
+                }
             }
         }
     }
@@ -167,29 +181,26 @@ fn tls_denial(error: &io::Error) -> Denial {
     }
 }
 
+/// Until the login inside, if there is one, is accepted; then to the end.
 async fn relay_websocket(door: &Door, upgraded: Upgraded) {
     let Upgraded { tunnel, exchange } = upgraded;
     let begun = std::time::Instant::now();
     let started = std::time::SystemTime::now();
     door.metrics.websockets_open.inc();
     let open = WebSocketGuard(door.metrics.websockets_open.clone());
-    let patience = {
-        let timeouts = &door.snapshot.load().config.timeouts;
-        Patience { idle: timeouts.websocket_idle, write_stall: timeouts.write_stall }
+    let _present = door.presence.enter(&exchange.connection);
+    let ended = match exchange.take_greeting() {
+        Some(greeting) => Box::pin(greet_first(door, tunnel, greeting)).await,
+        None => Ok(Greeted { tunnel, up: 0, down: 0 }),
     };
-    let report = relay(tunnel, patience, door.draining.clone()).await;
+    let (cause, up, down) = match ended {
+        Ok(greeted) => relay_rest(door, greeted, &exchange.connection).await,
+        Err(parted) => (parted.end.as_str(), parted.up, parted.down),
+    };
     drop(open);
-    let denial = match report.cause {
-        Cause::Idle => Some(Denial::WebSocketIdle),
-        Cause::WriteStall => Some(Denial::WriteStall),
-        Cause::Client | Cause::Upstream | Cause::Shutdown | Cause::Broken => None,
-    };
-    if let Some(denial) = denial {
-        door.metrics.denied(denial);
-    }
-    door.metrics.websockets_closed.with_label_values(&[report.cause.as_str()]).inc();
-    door.metrics.websocket_bytes.with_label_values(&["up"]).inc_by(report.up);
-    door.metrics.websocket_bytes.with_label_values(&["down"]).inc_by(report.down);
+    door.metrics.websockets_closed.with_label_values(&[cause]).inc();
+    door.metrics.websocket_bytes.with_label_values(&["up"]).inc_by(up);
+    door.metrics.websocket_bytes.with_label_values(&["down"]).inc_by(down);
     door.access_log.log(RequestRecord {
         started,
         remote: exchange.client().ip(),
@@ -198,13 +209,45 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
         target: String::new(),
         protocol: Protocol::WebSocket,
         status: 101,
-        request_body_bytes: report.up,
-        response_body_bytes: report.down,
+        request_body_bytes: up,
+        response_body_bytes: down,
         duration: begun.elapsed(),
         upstream_duration: None,
         user_agent: None,
-        reason: Some(report.cause.as_str()),
+        reason: Some(cause),
     });
+}
+
+/// What Home Assistant says to a token that is not good.
+const AUTH_INVALID: &str = r#"{"type":"auth_invalid","message":"Invalid access token or password"}"#;
+
+async fn greet_first(door: &Door, tunnel: Tunnel, greeting: Greeting) -> Result<Greeted, Parted> {
+    let terms = Terms { deflate: greeting.deflate, deadline: greet::DEADLINE, invalid: AUTH_INVALID };
+    greet::greet(tunnel, terms, &*greeting.doorkeeper, door.draining.clone()).await
+}
+
+async fn relay_rest(door: &Door, greeted: Greeted, connection: &Connection) -> (&'static str, u64, u64) {
+    let patience = {
+        let timeouts = &door.snapshot.load().config.timeouts;
+        Patience { idle: timeouts.websocket_idle, write_stall: timeouts.write_stall }
+    };
+    let Greeted { tunnel, up, down } = greeted;
+    let report = tokio::select! {
+        report = relay(tunnel, patience, door.draining.clone()) => report,
+        () = connection.turned_out() => {
+            door.metrics.denied(Denial::Banned);
+            return (End::Banned.as_str(), up, down);
+        }
+    };
+    let denial = match report.cause {
+        Cause::Idle => Some(Denial::WebSocketIdle),
+        Cause::WriteStall => Some(Denial::WriteStall),
+        Cause::Client | Cause::Upstream | Cause::Shutdown | Cause::Broken => None,
+    };
+    if let Some(denial) = denial {
+        door.metrics.denied(denial);
+    }
+    (report.cause.as_str(), up + report.up, down + report.down)
 }
 
 struct WebSocketGuard(prometheus::IntGauge);

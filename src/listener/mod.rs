@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod http2_meter;
 mod places;
+mod presence;
 mod proxy_protocol;
 mod stream;
 
@@ -28,10 +29,12 @@ use tokio::sync::watch;
 pub use accept::accept;
 pub use places::Places;
 use places::{Admitted, PlaceGuard, PlaceLimits};
+pub use presence::Presence;
 
 use crate::access_log::AccessLog;
 use crate::denial::Denial;
 use crate::exchange::Exchange;
+use crate::guard::Guard;
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::request::{Protocol, RequestRecord};
@@ -48,6 +51,9 @@ pub struct Door {
     pub requests: Arc<Places>,
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
+    pub guard: Arc<Guard>,
+    /// Who is connected.
+    pub presence: Arc<Presence>,
     /// Peers that begin with a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
     /// Where redirects to https point.

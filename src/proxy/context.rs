@@ -6,8 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header;
 use pingora_proxy::Session;
 
+use super::guarded::Passed;
 use super::inspect::Accepted;
+use super::verdict::Watch;
 use crate::access_log::AccessLog;
+use crate::client::ClientAddr;
 use crate::denial::Denial;
 use crate::exchange::Exchange;
 use crate::metrics::Metrics;
@@ -28,13 +31,17 @@ pub enum Stage {
     /// It is known on which connection it came.
     Identified(Arc<Exchange>),
     /// It may be forwarded.
-    Accepted(Forwarding),
+    Accepted(Box<Forwarding>),
 }
 
 /// A request on its way.
 pub struct Forwarding {
     pub exchange: Arc<Exchange>,
     pub accepted: Accepted,
+    /// The address by which the upstream is to know the client.
+    pub client: ClientAddr,
+    /// What is to be seen of the answer.
+    pub(super) watch: Watch,
     /// Upstream addresses tried so far.
     pub attempts: usize,
     /// When the current attempt began.
@@ -56,11 +63,12 @@ impl RequestContext {
     }
 
     /// The request may go on.
-    pub fn accept(&mut self, accepted: Accepted) {
+    pub(super) fn accept(&mut self, accepted: Accepted, passed: Passed) {
         let Stage::Identified(exchange) = &self.stage else { return };
         let exchange = exchange.clone();
-        exchange.accept(accepted.client, accepted.route.name.clone());
-        self.stage = Stage::Accepted(Forwarding { exchange, accepted, attempts: 0, sent: None, body_bytes: 0 });
+        let Passed { client, watch } = passed;
+        let forwarding = Forwarding { exchange, accepted, client, watch, attempts: 0, sent: None, body_bytes: 0 };
+        self.stage = Stage::Accepted(Box::new(forwarding));
     }
 
     pub fn exchange(&self) -> Option<&Arc<Exchange>> {
@@ -90,7 +98,9 @@ impl RequestContext {
 
     /// The head of the upstream's answer is there.
     pub fn upstream_answered(&mut self) {
-        if let Stage::Accepted(Forwarding { sent: Some(sent), .. }) = &self.stage {
+        if let Stage::Accepted(forwarding) = &self.stage
+            && let Some(sent) = forwarding.sent
+        {
             self.record.upstream_duration.get_or_insert(sent.elapsed());
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -14,8 +14,10 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use super::bearer::Bearers;
 use super::context::RequestContext;
 use super::failure::Failure;
+use super::guarded;
 use super::headers;
 use super::inspect::{Request, inspect};
 use super::peer;
@@ -25,40 +27,51 @@ use crate::access_log::AccessLog;
 use crate::app::home_assistant;
 use crate::config::App;
 use crate::denial::Denial;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Greeting};
+use crate::guard::{Guard, Refusal};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::upstream::health::Condition;
+use crate::websocket::deflate;
 
 /// Decides about every request and forwards those that may pass.
 pub struct Gateway {
     snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
+    guard: Arc<Guard>,
+    bearers: Bearers,
 }
 
 /// What is left of a refused request's body is read for so long, to let the client hear the answer.
 const DRAIN: Duration = Duration::from_secs(2);
 
 impl Gateway {
-    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
-        Self { snapshot, metrics, access_log }
+    pub fn new(
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+        guard: Arc<Guard>,
+    ) -> Self {
+        Self { snapshot, metrics, access_log, guard, bearers: Bearers::default() }
     }
 
     /// Whether the request may go on.
-    fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> std::result::Result<(), Denial> {
+    async fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> std::result::Result<(), Refusal> {
         let exchange = exchange_of(session).ok_or(Denial::Malformed)?;
         ctx.identify(session, exchange.clone());
         // First of all: a refusal must not wait for its client for ever either.
         limit_time(session, &ctx.snapshot);
         if let Some(denial) = exchange.progress.denial() {
-            return Err(denial);
+            return Err(denial.into());
         }
         let header = session.req_header();
         let request =
             Request { method: &header.method, uri: &header.uri, target: header.raw_path(), headers: &header.headers };
         let accepted = inspect(&request, &exchange.connection, &ctx.snapshot)?;
-        ctx.accept(accepted);
+        exchange.accept(accepted.client, accepted.route.name.clone());
+        let passed = guarded::pass(&self.guard, &self.bearers, session, &exchange, &accepted).await?;
+        ctx.accept(accepted, passed);
         Ok(())
     }
 }
@@ -88,9 +101,9 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        let Err(denial) = self.admit(session, ctx) else { return Ok(false) };
-        ctx.denied(denial);
-        response::write(session, &Answer::to_denied(denial)).await?;
+        let Err(refusal) = self.admit(session, ctx).await else { return Ok(false) };
+        ctx.denied(refusal.denial);
+        response::write(session, &Answer::to_refused(refusal)).await?;
         Ok(true)
     }
 
@@ -134,7 +147,12 @@ impl ProxyHttp for Gateway {
         let accepted = &forwarding.accepted;
         let over_tls = forwarding.exchange.connection.server_name.is_some();
         let trusted = &snapshot.config.trusted_proxies.header;
-        headers::to_upstream(request, accepted.client, &accepted.authority, over_tls, trusted)
+        headers::to_upstream(request, forwarding.client, &accepted.authority, over_tls, trusted)?;
+        if forwarding.watch.reads_body() {
+            // A login's answer is smaller than what packing it would save.
+            request.remove_header(&header::ACCEPT_ENCODING);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -178,6 +196,13 @@ impl ProxyHttp for Gateway {
             if !upgrade::is_accepted(&session.req_header().headers, response) {
                 return Err(peer::upstream_error(ErrorType::InvalidHTTPHeader, "a 101 that accepts no WebSocket"));
             }
+            if let Some(login) = &forwarding.watch.websocket {
+                let deflate = deflate::negotiated_in(&response.headers).map_err(|_| {
+                    peer::upstream_error(ErrorType::InvalidHTTPHeader, "a 101 with extensions that nobody asked for")
+                })?;
+                let doorkeeper = Box::new(login.clone());
+                forwarding.exchange.set_greeting(Greeting { deflate, doorkeeper });
+            }
         }
         let upstream = &forwarding.accepted.route.upstream;
         upstream.answered();
@@ -204,7 +229,21 @@ impl ProxyHttp for Gateway {
         }
         let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
         let over_tls = forwarding.exchange.connection.server_name.is_some();
-        headers::to_client(response, &forwarding.accepted.route, over_tls)
+        headers::to_client(response, &forwarding.accepted.route, over_tls)?;
+        forwarding.watch.head(response)
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        if let Some(forwarding) = ctx.forwarding() {
+            forwarding.watch.body(body.as_ref(), end);
+        }
+        Ok(None)
     }
 
     fn fail_to_connect(
@@ -272,6 +311,9 @@ impl Gateway {
             Failure::ClientMalformed => ctx.denied(Denial::Malformed),
             Failure::ClientStalled => ctx.denied(Denial::WriteStall),
             Failure::Upstream(cause) => {
+                if let Some(forwarding) = ctx.forwarding() {
+                    forwarding.watch.unanswered();
+                }
                 // A connection that breaks behind the head of an answer says little: a stream ended.
                 if let Some(forwarding) = ctx.forwarding().filter(|_| !answered) {
                     forwarding.accepted.route.upstream.failed(cause);

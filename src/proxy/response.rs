@@ -7,6 +7,7 @@ use pingora_proxy::Session;
 use serde_json::json;
 
 use crate::denial::Denial;
+use crate::guard::Refusal;
 
 /// An answer of the gate's own.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +33,27 @@ impl Answer {
             Denial::Version => "This version of HTTP is not supported.",
             Denial::Connections | Denial::ConnectionsPerClient => "Too many connections. Please try again shortly.",
             Denial::Requests | Denial::RequestsPerClient => "Too many requests at once. Please try again shortly.",
+            Denial::Banned => "Access from your address is suspended for a while.",
+            Denial::RateLimit => "Too many requests. Please try again shortly.",
+            Denial::LoginThrottle | Denial::AccountThrottle => "Too many failed logins. Please try again later.",
+            Denial::StaleCredential | Denial::Unproven => "Please log in.",
+            Denial::NotPublic | Denial::OddPath => "There is nothing here.",
+            Denial::Onboarding => "Home Assistant is set up from within the home network only.",
+            Denial::LoginBody => "This is not a login that Home Assistant understands.",
+            Denial::Unprovable => "The home server cannot be reached. It may be restarting.",
             _ => "The request could not be understood.",
         };
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
         Self { status, message, retry_after: busy.then_some(5) }
+    }
+
+    /// What a client is told whom the guard refuses.
+    pub fn to_refused(refusal: Refusal) -> Self {
+        // Rounded up: who comes back to the second must find it over.
+        let wait = refusal.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let answer = Self::to_denied(refusal.denial);
+        let retry_after = wait.and_then(|seconds| u32::try_from(seconds.max(1)).ok()).or(answer.retry_after);
+        Self { retry_after, ..answer }
     }
 
     /// What a client is told while Home Assistant refuses the gate; the operator reads the remedy in the log.

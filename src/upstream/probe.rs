@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -10,7 +10,9 @@ use tokio::time::timeout;
 
 use super::Upstream;
 use super::health::{Condition, Trouble};
+use crate::client::ClientAddr;
 use crate::config::App;
+use crate::websocket::handover::Io;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -41,28 +43,52 @@ impl Upstream {
         }
     }
 
-    async fn manifest(
-        &self,
-        io: crate::websocket::handover::Io,
-        forwarded_for: Option<String>,
-    ) -> Result<StatusCode, Trouble> {
-        let exchange = async {
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
-            let mut request = Request::get("/manifest.json")
-                .header(header::HOST, self.authority())
-                .header(header::USER_AGENT, concat!("hearthgate/", env!("CARGO_PKG_VERSION")))
-                .header(header::CONNECTION, "close");
-            if let Some(client) = forwarded_for {
-                request = request.header("x-forwarded-for", client).header("x-forwarded-proto", "https");
-            }
-            let request = request.body(Empty::<Bytes>::new()).expect("these fields are valid");
-            let answer = sender.send_request(request);
-            let (answer, _) = tokio::join!(answer, connection);
-            answer.map(|answer| answer.status())
-        };
-        match timeout(ANSWER_TIMEOUT, exchange).await {
-            Ok(answer) => answer.map_err(|_| Trouble::Broken),
-            Err(_) => Err(Trouble::Silent),
+    async fn manifest(&self, io: Io, forwarded_for: Option<String>) -> Result<StatusCode, Trouble> {
+        let mut request = Request::get("/manifest.json").header(header::HOST, self.authority());
+        if let Some(client) = forwarded_for {
+            request = request.header("x-forwarded-for", client).header("x-forwarded-proto", "https");
         }
+        status_of(io, request).await
+    }
+
+    /// Asks Home Assistant for `/api/` with a client's `Authorization` and on its behalf: the one view whose answer says
+    /// whether a bearer is a session's, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer.
+    pub async fn ask_about(
+        &self,
+        authorization: &HeaderValue,
+        client: ClientAddr,
+        authority: &str,
+    ) -> Result<StatusCode, Trouble> {
+        let dialled = self.dial().await.map_err(|error| error.trouble)?;
+        let request = Request::get("/api/")
+            .header(header::HOST, authority)
+            .header(header::AUTHORIZATION, authorization)
+            .header("x-forwarded-for", client.to_string())
+            .header("x-forwarded-proto", "https")
+            .header("x-forwarded-host", authority);
+        status_of(dialled.io, request).await
+    }
+}
+
+/// Sends a request as the only one on its connection, and reads the head of the answer.
+async fn status_of(io: Io, request: http::request::Builder) -> Result<StatusCode, Trouble> {
+    let exchange = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
+        let request = request
+            .header(header::USER_AGENT, concat!("hearthgate/", env!("CARGO_PKG_VERSION")))
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .expect("these fields are valid");
+        let answer = sender.send_request(request);
+        let (answer, _) = tokio::join!(answer, connection);
+        answer.map(|answer| answer.status())
+    };
+    match timeout(ANSWER_TIMEOUT, exchange).await {
+        Ok(answer) => answer.map_err(|_| Trouble::Broken),
+        Err(_) => Err(Trouble::Silent),
     }
 }

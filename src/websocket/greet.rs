@@ -34,6 +34,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
@@ -49,6 +50,7 @@ mod end;
 pub use end::End;
 
 /// Decides about one login over a WebSocket.
+#[async_trait]
 pub trait Doorkeeper: Send + Sync {
     /// May the upstream see the client's first message? Asked once at most.
     fn first_message(&self, text: &str) -> Decision;
@@ -58,7 +60,10 @@ pub trait Doorkeeper: Send + Sync {
     fn upstream_message(&self, text: &str) -> Verdict;
 
     /// Resolves when the client must leave whatever the verdict may be, as after a ban.
-    fn banned(&self) -> impl Future<Output = ()> + Send;
+    async fn banned(&self);
+
+    /// It ended without a verdict of the upstream's, and why.
+    fn parted(&self, end: End);
 }
 
 /// What is done with a client's first message.
@@ -134,7 +139,7 @@ const LINGER_BYTES: u64 = 256 * 1024;
 pub async fn greet(
     tunnel: Tunnel,
     terms: Terms,
-    doorkeeper: &impl Doorkeeper,
+    doorkeeper: &dyn Doorkeeper,
     mut draining: watch::Receiver<bool>,
 ) -> Result<Greeted, Parted> {
     let mut greeting = Greeting::new(tunnel, terms.deflate, doorkeeper);
@@ -148,11 +153,15 @@ pub async fn greet(
     };
     match outcome {
         Ok(()) => Ok(greeting.into_greeted()),
-        Err(end) => Err(greeting.part(end, terms.invalid).await),
+        Err(end) => {
+            let parted = greeting.part(end, terms.invalid).await;
+            doorkeeper.parted(end);
+            Err(parted)
+        }
     }
 }
 
-struct Greeting<'a, D> {
+struct Greeting<'a> {
     client: Io,
     /// Client bytes that nobody has looked at.
     early: BytesMut,
@@ -165,11 +174,11 @@ struct Greeting<'a, D> {
     client_gone: bool,
     login: Login,
     verdict: Verdict,
-    doorkeeper: &'a D,
+    doorkeeper: &'a dyn Doorkeeper,
 }
 
-impl<'a, D: Doorkeeper> Greeting<'a, D> {
-    fn new(tunnel: Tunnel, deflate: Option<Deflate>, doorkeeper: &'a D) -> Self {
+impl<'a> Greeting<'a> {
+    fn new(tunnel: Tunnel, deflate: Option<Deflate>, doorkeeper: &'a dyn Doorkeeper) -> Self {
         let Tunnel { client, early, upstream, behind } = tunnel;
         Self {
             client,

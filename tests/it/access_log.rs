@@ -14,7 +14,8 @@ async fn each_request_leaves_one_line_that_tells_who_and_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("access.log");
     let upstream = FakeHomeAssistant::start().await;
-    let gate = Setup::new(upstream.address).key("app: home_assistant").access_log(&file).start().await;
+    let gate =
+        Setup::new(upstream.address).key("app: home_assistant").key("surface: open").access_log(&file).start().await;
     let mut client = gate.dial().from("127.0.0.9").client().await;
     assert_eq!(client.get("/lovelace?access_token=SECRET&edit=SECRET").await.status, 200);
     assert_eq!(client.post("/api/webhook/SECRETID", b"SECRET").await.status, 200);

@@ -63,6 +63,7 @@ async fn a_stream_may_be_silent_for_longer_than_an_ordinary_answer() {
     let mut upstream = RawUpstream::start().await;
     let gate = Setup::new(upstream.address)
         .key("app: home_assistant")
+        .key("surface: open")
         .section("timeouts: {upstream_response: 200ms, upstream_stream: 20s}")
         .start()
         .await;

@@ -51,7 +51,7 @@ async fn an_ordinary_400_passes_untouched() {
     let upstream = FakeHomeAssistant::start().await;
     let gate = gate(&upstream, "0s").await;
     for _ in 0..3 {
-        let answer = gate.client().await.get("/bad").await;
+        let answer = gate.client().await.get("/static/bad").await;
         assert_eq!((answer.status, answer.text()), (400, "400: Bad Request"));
     }
     assert_eq!(gate.client().await.get("/").await.status, 200);

@@ -37,7 +37,7 @@ async fn large_messages_pass_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_at_once_do_not_mix() {
     let upstream = FakeHomeAssistant::start().await;
-    let gate = Gate::start(upstream.address).await;
+    let gate = Setup::new(upstream.address).section("guard: {rate_limits: {websocket: off}}").start().await;
     let mut sockets = Vec::new();
     for _ in 0..100 {
         sockets.push(WebSocket::open(&gate).await);

@@ -5,7 +5,8 @@
 
 use http::Method;
 
-use crate::app::{RateClass, Reach};
+use crate::app::Reach;
+use crate::config::RequestClass;
 
 /// What lies under a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,20 +107,20 @@ fn api<'p>(inner: &[&'p str]) -> Place<'p> {
 }
 
 impl Place<'_> {
-    pub(super) fn class(self) -> RateClass {
+    pub(super) fn class(self) -> RequestClass {
         match self {
-            Self::Asset => RateClass::Static,
-            Self::Page => RateClass::Page,
+            Self::Asset => RequestClass::Static,
+            Self::Page => RequestClass::Page,
             Self::Discovery
             | Self::Return
             | Self::LoginStart
             | Self::LoginStep(_)
             | Self::Token
             | Self::Revocation
-            | Self::Onboarding => RateClass::Auth,
-            Self::Webhook(_) => RateClass::Webhook,
-            Self::WebSocket => RateClass::WebSocket,
-            Self::Guarded | Self::Unguessable | Self::Signed | Self::Inside => RateClass::Api,
+            | Self::Onboarding => RequestClass::Auth,
+            Self::Webhook(_) => RequestClass::Webhook,
+            Self::WebSocket => RequestClass::Websocket,
+            Self::Guarded | Self::Unguessable | Self::Signed | Self::Inside => RequestClass::Api,
         }
     }
 

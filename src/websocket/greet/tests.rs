@@ -27,6 +27,7 @@ struct Porter {
     ban: watch::Receiver<bool>,
 }
 
+#[async_trait]
 impl Doorkeeper for std::sync::Arc<Porter> {
     fn first_message(&self, text: &str) -> Decision {
         self.asked.lock().push(text.into());
@@ -47,6 +48,8 @@ impl Doorkeeper for std::sync::Arc<Porter> {
             future::pending().await
         }
     }
+
+    fn parted(&self, _: End) {}
 }
 
 struct Ends {

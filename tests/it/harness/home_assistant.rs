@@ -166,7 +166,7 @@ async fn answer(state: Arc<State>, mut request: Request<Incoming>) -> Result<Res
     if path == NEVER {
         return std::future::pending().await;
     }
-    if path == "/bad" {
+    if path.ends_with("/bad") {
         return Ok(plain(StatusCode::BAD_REQUEST, "400: Bad Request"));
     }
     Ok(plain(StatusCode::OK, state.name))

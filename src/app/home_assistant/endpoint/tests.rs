@@ -4,7 +4,8 @@ use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
-use crate::app::{AttemptKind, RateClass};
+use crate::app::AttemptKind;
+use crate::config::RequestClass;
 
 const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln";
 const HEX: &str = "0123456789abcdef0123456789abcdef";
@@ -311,23 +312,23 @@ fn a_guess_is_repeated_at_the_same_path_only() {
 #[test]
 fn requests_are_limited_by_what_they_are() {
     for (target, expected) in [
-        ("/", RateClass::Page),
-        ("/auth/authorize", RateClass::Page),
-        ("/lovelace/0", RateClass::Page),
-        ("/static/x.js", RateClass::Static),
-        ("/local/x.png", RateClass::Static),
-        ("/manifest.json", RateClass::Static),
-        ("/auth/providers", RateClass::Auth),
-        ("/auth/token", RateClass::Auth),
-        ("/auth/login_flow/x", RateClass::Auth),
-        ("/api/onboarding/users", RateClass::Auth),
-        ("/api/webhook/x", RateClass::Webhook),
-        ("/api/websocket", RateClass::WebSocket),
-        ("/api/states", RateClass::Api),
-        ("/api/camera_proxy/camera.door?token=x", RateClass::Api),
-        ("/media/local/x.mp3", RateClass::Api),
-        ("/%61uth/token", RateClass::Auth),
-        ("/no/such/path", RateClass::Api),
+        ("/", RequestClass::Page),
+        ("/auth/authorize", RequestClass::Page),
+        ("/lovelace/0", RequestClass::Page),
+        ("/static/x.js", RequestClass::Static),
+        ("/local/x.png", RequestClass::Static),
+        ("/manifest.json", RequestClass::Static),
+        ("/auth/providers", RequestClass::Auth),
+        ("/auth/token", RequestClass::Auth),
+        ("/auth/login_flow/x", RequestClass::Auth),
+        ("/api/onboarding/users", RequestClass::Auth),
+        ("/api/webhook/x", RequestClass::Webhook),
+        ("/api/websocket", RequestClass::Websocket),
+        ("/api/states", RequestClass::Api),
+        ("/api/camera_proxy/camera.door?token=x", RequestClass::Api),
+        ("/media/local/x.mp3", RequestClass::Api),
+        ("/%61uth/token", RequestClass::Auth),
+        ("/no/such/path", RequestClass::Api),
     ] {
         assert_eq!(classify(&Method::GET, target, &HeaderMap::new(), false).class(), expected, "{target}");
     }

@@ -1,39 +1,38 @@
 //! The composition root: makes everything, gives everyone exactly what it uses, and ends it in order.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+mod gate;
+mod kept;
+mod sockets;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use listenfd::ListenFd;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access_log::{AccessLog, AccessLogWriter};
-use crate::admin::{
-    AdminServer, BanList, BanReport, BanTarget, Certificate, Control, Explanation, FailureCount, HostStatus, Listeners,
-    NewBan, ReloadReport, Removal, Standing, Status,
-};
-use crate::client::ClientAddr;
-use crate::config::{Config, UpstreamScheme};
+use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
+use crate::clock::Clock;
+use crate::config::Config;
 use crate::denial::Denial;
-use crate::listener::{Door, Places, Role, accept};
+use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::reload::{self, Builder, Reloader};
-use crate::snapshot::Snapshot;
 use crate::tls::{self, CertificateStore};
 use crate::upstream;
+use gate::Gate;
+use kept::Kept;
+use sockets::Sockets;
 
 /// Idle connections kept to all upstreams together.
 const UPSTREAM_POOL: usize = 256;
@@ -64,19 +63,7 @@ pub struct Running {
     tasks: JoinSet<()>,
     proxy: Arc<HttpProxy<Gateway>>,
     access_log: AccessLogWriter,
-}
-
-/// What the operator may see and do.
-struct Gate {
-    started: Instant,
-    listeners: Listeners,
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    certificates: Arc<CertificateStore>,
-    connections: Arc<Places>,
-    requests: Arc<Places>,
-    metrics: Arc<Metrics>,
-    reloader: Reloader,
-    draining: watch::Receiver<bool>,
+    kept: Kept,
 }
 
 /// Starts the gate. `file` is what a reload reads.
@@ -87,6 +74,7 @@ struct Gate {
 pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions) -> anyhow::Result<Running> {
     tls::install_provider();
     raise_file_limit(&config);
+    let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let certificates = Arc::new(CertificateStore::new());
     let (access_log, access_log_writer) = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
@@ -98,7 +86,8 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let snapshot = Arc::new(ArcSwap::new(first));
     let (draining, is_draining) = watch::channel(false);
     let (closing, is_closing) = watch::channel(false);
-    let proxy = proxy(Gateway::new(snapshot.clone(), metrics.clone(), access_log.clone()));
+    let kept = Kept::open(&config, clock, &metrics)?;
+    let proxy = proxy(Gateway::new(snapshot.clone(), metrics.clone(), access_log.clone(), kept.guard.clone()));
     let connections = Arc::new(Places::new(Denial::Connections, Denial::ConnectionsPerClient));
     let requests = Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient));
     let listeners = sockets.addresses()?;
@@ -110,6 +99,8 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         requests: requests.clone(),
         metrics: metrics.clone(),
         access_log,
+        guard: kept.guard.clone(),
+        presence: kept.presence.clone(),
         proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
         public_port: config.listen.public_port.or(listeners.https.first().map(SocketAddr::port)).unwrap_or(443),
         draining: is_draining.clone(),
@@ -124,6 +115,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         requests,
         metrics: metrics.clone(),
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
+        guard: kept.guard.clone(),
         draining: is_draining,
     });
     let admin_server =
@@ -131,7 +123,8 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
             .await
             .with_context(|| cannot_serve_socket(&config.admin.socket))?;
     let acceptors = sockets.serve(&door);
-    let tasks = background_tasks(&gate);
+    let mut tasks = background_tasks(&gate);
+    kept.tend(&mut tasks, &gate);
     announce(&listeners);
     Ok(Running {
         listeners,
@@ -144,6 +137,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         tasks,
         proxy,
         access_log: access_log_writer,
+        kept,
     })
 }
 
@@ -192,95 +186,6 @@ fn announce(listeners: &Listeners) {
         listeners.admin.map_or_else(|| "off".into(), |address| address.to_string()),
     );
 }
-
-/// Every listening TCP socket, bound.
-struct Sockets {
-    https: Vec<TcpListener>,
-    http: Vec<TcpListener>,
-    admin: Option<TcpListener>,
-}
-
-impl Sockets {
-    async fn bind(config: &Config, options: &StartOptions) -> anyhow::Result<Self> {
-        let mut given = if options.socket_activation { activated()? } else { Vec::new() };
-        let mut sockets = Self { https: Vec::new(), http: Vec::new(), admin: None };
-        for address in &config.listen.https {
-            sockets.https.push(take_or_bind(&mut given, *address, "listen.https").await?);
-        }
-        for address in &config.listen.http {
-            sockets.http.push(take_or_bind(&mut given, *address, "listen.http").await?);
-        }
-        if let Some(address) = config.admin.listen {
-            sockets.admin = Some(take_or_bind(&mut given, address, "admin.listen").await?);
-        }
-        if let Some((address, _)) = given.first() {
-            bail!("systemd passes a socket on {address}, which is neither in listen.https nor in listen.http");
-        }
-        Ok(sockets)
-    }
-
-    fn addresses(&self) -> io::Result<Listeners> {
-        let all = |sockets: &[TcpListener]| sockets.iter().map(TcpListener::local_addr).collect::<io::Result<_>>();
-        let admin = self.admin.as_ref().map(TcpListener::local_addr).transpose()?;
-        Ok(Listeners { https: all(&self.https)?, http: all(&self.http)?, admin })
-    }
-
-    fn serve(self, door: &Arc<Door>) -> JoinSet<()> {
-        let mut acceptors = JoinSet::new();
-        let roles =
-            self.https.into_iter().map(|s| (s, Role::Https)).chain(self.http.into_iter().map(|s| (s, Role::Redirect)));
-        for (socket, role) in roles {
-            acceptors.spawn(accept(door.clone(), socket, role));
-        }
-        acceptors
-    }
-}
-
-type Activated = Vec<(SocketAddr, std::net::TcpListener)>;
-
-/// The sockets that systemd has bound for us, told apart by their addresses.
-fn activated() -> anyhow::Result<Activated> {
-    let mut passed = ListenFd::from_env();
-    let mut sockets = Vec::new();
-    for index in 0..passed.len() {
-        let socket = passed.take_tcp_listener(index).context("systemd passes a socket that is not TCP")?;
-        let socket = socket.context("systemd passes fewer sockets than it says")?;
-        sockets.push((socket.local_addr()?, socket));
-    }
-    Ok(sockets)
-}
-
-async fn take_or_bind(given: &mut Activated, address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    if let Some(at) = given.iter().position(|(bound, _)| *bound == address) {
-        let (_, socket) = given.swap_remove(at);
-        socket.set_nonblocking(true)?;
-        return Ok(TcpListener::from_std(socket)?);
-    }
-    bind(address).with_context(|| {
-        let hint = if address.port() < 1024 { "; ports below 1024 need root or CAP_NET_BIND_SERVICE" } else { "" };
-        format!("{key}: cannot listen on {address}{hint}")
-    })
-}
-
-/// Longer than any burst of a home's devices; the kernel caps it at net.core.somaxconn.
-const BACKLOG: u32 = 4096;
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    if address.is_ipv6() {
-        // 0.0.0.0 and [::] are two sockets here, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    // Inherited by every accepted connection: a client that vanished is noticed within minutes.
-    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG as i32)?;
-    TcpListener::from_std(socket.into())
-}
-
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -371,88 +276,8 @@ impl Running {
         self.closing.send_replace(true);
         self.proxy.http_cleanup().await;
         self.admin_server.stop().await;
+        self.kept.close();
         self.access_log.close();
         log::info!("stopped");
-    }
-}
-
-#[async_trait]
-impl Control for Gate {
-    async fn reload(&self) -> ReloadReport {
-        self.reloader.reload().await
-    }
-
-    fn status(&self) -> Status {
-        let snapshot = self.snapshot.load();
-        let facts = self.certificates.facts();
-        let hosts = snapshot.upstreams.iter().map(|upstream| {
-            let certificate = facts.iter().find(|fact| fact.host == *upstream.host);
-            let scheme = match upstream.config.scheme {
-                UpstreamScheme::Http => "http",
-                UpstreamScheme::Https => "https",
-            };
-            HostStatus {
-                name: upstream.host.to_string(),
-                upstream: format!("{scheme}://{}", upstream.authority()),
-                health: upstream.condition().to_string(),
-                certificate: certificate
-                    .map(|fact| Certificate { not_after: fact.not_after, self_signed: fact.self_signed }),
-            }
-        });
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            generation: snapshot.generation,
-            uptime_seconds: self.started.elapsed().as_secs(),
-            last_reload: self.reloader.last_reload(),
-            listeners: self.listeners.clone(),
-            connections_open: self.connections.open() as u64,
-            websockets_open: self.metrics.websockets_open.get().try_into().unwrap_or(0),
-            hosts: hosts.collect(),
-            counters: self.metrics.denial_counts(),
-        }
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        if *self.draining.borrow() { Err("shutting down".into()) } else { Ok(()) }
-    }
-    // Stand-ins for these four until the guard answers them: nobody is banned, and nothing is known of a client but
-    // what is configured and open.
-
-    fn bans(&self, _most: usize) -> BanList {
-        BanList::default()
-    }
-
-    fn add_ban(&self, _ban: NewBan) -> Result<BanReport, String> {
-        Err("this gate does not ban yet".into())
-    }
-
-    fn remove_bans(&self, _target: BanTarget) -> Removal {
-        Removal::default()
-    }
-
-    fn explain(&self, address: IpAddr) -> Explanation {
-        let snapshot = self.snapshot.load();
-        let guard = &snapshot.config.guard;
-        let key = ClientAddr::new(address).key();
-        let exempt = guard.never_ban.networks.iter().find(|network| network.contains(&address));
-        Explanation {
-            address,
-            counted_as: key.network(),
-            standing: Standing::Unknown,
-            never_ban: exempt.map(ToString::to_string),
-            ban: None,
-            failures: FailureCount {
-                count: 0,
-                limit: guard.login.max_failures,
-                window_seconds: guard.login.window.as_secs(),
-                key: "guard.login.max_failures".into(),
-            },
-            attempts_in_flight: 0,
-            login_retry_seconds: None,
-            rate_limits: Vec::new(),
-            requests_open: self.requests.open_of(key) as u64,
-            connections_open: self.connections.open_of(key) as u64,
-            last_refusal: None,
-        }
     }
 }

@@ -1,0 +1,345 @@
+//! May this client pass? Rate limits, login throttling, bans, known devices, and what a host shows to strangers.
+//!
+//! The rules are pure functions of plain values and a [`Moment`] (`visitor`, `ledger`, `rate_limit`, `devices`, `flows`);
+//! [`Guard`] holds their bounded stores, which a reload never touches, and is the one place where a verdict becomes a
+//! ban, a metric or a line in the log. It knows no sockets and no HTTP library: `proxy` and `listener` ask and obey.
+
+mod attempt;
+pub mod cookie;
+pub mod devices;
+mod explain;
+pub mod fingerprint;
+pub mod flows;
+pub mod ledger;
+pub mod rate_limit;
+pub mod table;
+mod visitor;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+
+pub use attempt::{Attempt, Outcome, Tried};
+pub use explain::{LastRefusal, Standing};
+pub use visitor::{Asked, Exposure, Visitor, Who};
+
+use crate::bans::{Ban, BanList, Escalation, Reason, RefusedBan};
+use crate::client::{ClientAddr, ClientKey, is_within};
+use crate::clock::{Clock, Moment};
+use crate::config::{self, RateLimits, RequestClass};
+use crate::denial::Denial;
+use crate::metrics::{InForce, Metrics};
+use devices::{Credit, Devices};
+use explain::Refusals;
+use fingerprint::{Fingerprint, Fingerprints, Kind};
+use flows::Flows;
+use ledger::Ledger;
+use rate_limit::{BucketKey, Buckets, Limit};
+
+/// A request that may not pass, and when it may come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub denial: Denial,
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self { denial, retry_after: None }
+    }
+}
+
+/// What the configuration says about the host that is asked.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub guard: Arc<config::Guard>,
+    /// The host as configured.
+    pub host: Arc<str>,
+    pub exposure: Exposure,
+    pub rate_limits: RateLimits,
+    /// The name of a host that has limits of its own; all others share theirs.
+    pub scope: Option<Arc<str>>,
+}
+
+/// Closes the connections of clients that were banned.
+pub trait Bouncer: Send + Sync {
+    /// Ends the connections from `network` on which nobody has proven a session.
+    fn turn_out(&self, network: IpNet);
+}
+
+/// Everything traffic has taught the gate about its clients. Bounded: less than 64 MiB in all.
+pub struct Guard {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    bans: Arc<BanList>,
+    bouncer: Arc<dyn Bouncer>,
+    /// Under a key kept in the state directory: credentials of known devices outlive the process.
+    keys: Fingerprints,
+    /// Under a key of this process: passwords, accounts, logins under way.
+    session_keys: Fingerprints,
+    buckets: Buckets,
+    ledger: Ledger,
+    devices: Devices,
+    flows: Flows,
+    refusals: Refusals,
+    /// What the names in `guard.never_ban` mean at present.
+    never_ban_addresses: ArcSwap<Vec<IpAddr>>,
+}
+
+/// Clients with a request in hand or lately; full buckets are forgotten first.
+const BUCKETS: usize = 131_072;
+
+impl Guard {
+    /// `key` signs cookies and hashes credentials.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no random bytes.
+    pub fn new(
+        clock: Clock,
+        key: &[u8; 32],
+        bans: Arc<BanList>,
+        metrics: Arc<Metrics>,
+        bouncer: Arc<dyn Bouncer>,
+    ) -> anyhow::Result<Self> {
+        let mut session_key = [0; 32];
+        aws_lc_rs::rand::fill(&mut session_key).map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
+        Ok(Self {
+            clock,
+            metrics,
+            bans,
+            bouncer,
+            keys: Fingerprints::new(key),
+            session_keys: Fingerprints::new(&session_key),
+            buckets: Buckets::new(BUCKETS),
+            ledger: Ledger::default(),
+            devices: Devices::default(),
+            flows: Flows::default(),
+            refusals: Refusals::default(),
+            never_ban_addresses: ArcSwap::default(),
+        })
+    }
+
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Makes fingerprints of what proves a session.
+    pub fn keys(&self) -> &Fingerprints {
+        &self.keys
+    }
+
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    pub fn bans(&self) -> &BanList {
+        &self.bans
+    }
+
+    /// A short fingerprint under the key of this process.
+    pub fn short(&self, kind: Kind, secret: &[u8]) -> u64 {
+        self.session_keys.of(kind, secret).short()
+    }
+
+    /// Replaces what the names in `guard.never_ban` mean.
+    pub fn set_never_ban_addresses(&self, addresses: Vec<IpAddr>) {
+        self.never_ban_addresses.store(Arc::new(addresses));
+    }
+
+    /// What the names in `guard.never_ban` mean at present.
+    pub fn never_ban_addresses(&self) -> Arc<Vec<IpAddr>> {
+        self.never_ban_addresses.load_full()
+    }
+
+    /// Whether a client is never banned.
+    pub fn is_never_banned(&self, client: ClientAddr, config: &config::Guard) -> bool {
+        is_within(client.ip(), &config.never_ban.networks)
+            || self.never_ban_addresses.load().iter().any(|ip| ClientAddr::new(*ip).key() == client.key())
+    }
+
+    /// Whether a connection is closed before anything is said: it is banned, and nobody known lives there.
+    pub fn closes_door_to(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> bool {
+        config.bans.answer == config::BanAnswer::Close
+            && self.ban_of(client, config, now).is_some()
+            && !self.devices.is_home(client.key(), config.known_device_lifetime, now)
+    }
+
+    /// The ban in force for a client.
+    pub fn ban_of(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> Option<Ban> {
+        if !config.bans.enabled {
+            return None;
+        }
+        self.bans.find(client.ip(), now).filter(|_| !self.is_never_banned(client, config))
+    }
+
+    /// Who asks: `shown` are the fingerprints of what the request shows as proof of a session.
+    pub fn visitor(&self, client: ClientAddr, shown: &[Fingerprint], config: &config::Guard, now: Moment) -> Visitor {
+        let device = shown.iter().find_map(|shown| match self.devices.credit(*shown, now) {
+            Credit::Good { device } | Credit::Expired { device } => Some(device),
+            Credit::Revoked | Credit::Bad { .. } | Credit::Unknown => None,
+        });
+        let key = client.key();
+        Visitor {
+            client,
+            device,
+            may_read: self.devices.is_home(key, config.proof_extends_to_address, now),
+            is_home: self.devices.is_home(key, config.known_device_lifetime, now),
+            banned: self.ban_of(client, config, now).map(|ban| now.until(ban.until)),
+        }
+    }
+
+    /// Whether the request may pass: ban, surface, rate limit.
+    ///
+    /// # Errors
+    ///
+    /// The first reason against it.
+    pub fn admit(&self, visitor: &Visitor, asked: &Asked, policy: &Policy, now: Moment) -> Result<(), Refusal> {
+        visitor::check_ban(visitor, asked)
+            .map_err(|(denial, left)| Refusal { denial, retry_after: Some(left) })
+            .and_then(|()| visitor::check_surface(visitor, asked, policy.exposure).map_err(Refusal::from))
+            .and_then(|()| {
+                // Whoever comes with a WebSocket to a home says who it is in its first message: counted there.
+                let says_later = asked.is_upgrade && visitor.is_home;
+                if says_later { Ok(()) } else { self.take(visitor.who(), asked.class, policy, now) }
+            })
+            .inspect_err(|refusal| self.refused_class(visitor.client, refusal.denial, Some(asked.class), policy, now))
+    }
+
+    /// Takes one request of a class from somebody's budget.
+    pub fn take(&self, who: Who, class: RequestClass, policy: &Policy, now: Moment) -> Result<(), Refusal> {
+        let Some(rate_limit) = policy.rate_limits.of(class) else { return Ok(()) };
+        let limit = Limit::new(rate_limit.rate.count, rate_limit.rate.per, rate_limit.burst);
+        let key = BucketKey::new(who, class, policy);
+        let taken = self.buckets.update(key, now, Default::default, |bucket| bucket.take(limit, now));
+        match taken {
+            Err(_) if rate_limit.dry_run => {
+                self.metrics.guard.would_refuse(&policy.host, Denial::RateLimit);
+                Ok(())
+            }
+            taken => taken.map_err(|wait| Refusal { denial: Denial::RateLimit, retry_after: Some(wait) }),
+        }
+    }
+
+    /// Remembers why a client was refused last, and counts it.
+    pub fn refused(&self, client: ClientAddr, denial: Denial, policy: &Policy, now: Moment) {
+        self.refused_class(client, denial, None, policy, now);
+    }
+
+    fn refused_class(
+        &self,
+        client: ClientAddr,
+        denial: Denial,
+        class: Option<RequestClass>,
+        policy: &Policy,
+        now: Moment,
+    ) {
+        self.metrics.guard.refused(&policy.host, denial);
+        let refusal = LastRefusal { denial, class, host: policy.host.clone(), at: now };
+        self.refusals.remember(client.key(), refusal, now);
+    }
+
+    /// A session was proven: its credential and its address are known from now on.
+    pub fn prove(&self, proof: &Fingerprint, device: u64, lifetime: Duration, client: ClientKey, now: Moment) -> u64 {
+        self.devices.prove_home(client, now);
+        self.devices.prove(*proof, device, lifetime, now)
+    }
+
+    /// A credential that was taken for good was refused, or given back: out of the lane, and its device with it.
+    pub fn revoke(&self, credential: Fingerprint) {
+        let credit = self.devices.credit(credential, self.now());
+        if let Credit::Good { device } | Credit::Expired { device } = credit {
+            self.devices.refuse(credential, self.now());
+            self.devices.revoke_device(device);
+        }
+    }
+
+    /// Bans a network for the failures of its clients, and turns its strangers out.
+    fn ban(&self, network: IpNet, config: &config::Guard, now: Moment) {
+        let ban = self.bans.strike(network, &escalation(&config.bans), now);
+        log::warn!(
+            "client banned network={network} for={} strikes={}",
+            humantime::format_duration(Duration::from_secs(now.until(ban.until).as_secs())),
+            ban.strikes
+        );
+        self.metrics.guard.banned(ban.cause.as_str());
+        self.bouncer.turn_out(network);
+    }
+
+    /// Bans a network by the operator's word, whoever lives there.
+    pub fn ban_by_operator(&self, network: IpNet, span: Duration, reason: Option<Reason>) -> Result<Ban, RefusedBan> {
+        let ban = self.bans.add(network, span, reason, self.now())?;
+        self.metrics.guard.banned(ban.cause.as_str());
+        self.bouncer.turn_out(network);
+        Ok(ban)
+    }
+
+    /// Lifts a ban, and forgets what led to it.
+    pub fn unban(&self, network: IpNet) -> bool {
+        let was_banned = self.bans.remove(network, self.now());
+        let client = ClientAddr::new(network.addr());
+        if client.key().network() == network {
+            self.forgive(client);
+        }
+        was_banned
+    }
+
+    /// Forgets a client's failures.
+    pub fn forgive(&self, client: ClientAddr) {
+        self.ledger.forgive(Who::Client(client.key()));
+    }
+
+    /// Forgets what no longer counts, and says how much is left. To be called about once a minute.
+    pub fn sweep(&self, config: &config::Guard) {
+        let now = self.now();
+        self.buckets.sweep(now);
+        self.ledger.sweep(now);
+        self.devices.sweep(now);
+        self.flows.sweep(now);
+        self.refusals.sweep(now);
+        self.bans.sweep(&escalation(&config.bans), now);
+        self.measure(now);
+    }
+
+    /// Brings the gauges up to date.
+    fn measure(&self, now: Moment) {
+        let stores = [
+            ("rate_limits", (self.buckets.len(), self.buckets.evictions())),
+            ("logins", self.ledger.size()),
+            ("devices", self.devices.size()),
+            ("flows", self.flows.size()),
+            ("refusals", self.refusals.size()),
+            ("bans", (self.bans.len(), self.bans.evictions())),
+        ];
+        for (store, (entries, evictions)) in stores {
+            self.metrics.guard.store(store, entries, evictions);
+        }
+        self.metrics.guard.in_force(InForce {
+            bans: self.bans.active(),
+            bans_expired: self.bans.expirations(),
+            credentials: self.devices.len(),
+            throttled_accounts: self.ledger.throttled_accounts(now),
+        });
+    }
+}
+
+fn escalation(bans: &config::Bans) -> Escalation {
+    Escalation { first: bans.first, factor: bans.factor, max: bans.max, clean_period: bans.forgive_after }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}

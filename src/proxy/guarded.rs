@@ -1,0 +1,121 @@
+//! A request before the guard: who asks, what is tried, and what has to be watched of the answer.
+
+use std::sync::Arc;
+
+use pingora_proxy::Session;
+
+use super::asks::{self, Asks, Said};
+use super::bearer::Bearers;
+use super::inspect::Accepted;
+use super::verdict::{Believed, Watch};
+use super::websocket_login::WebSocketLogin;
+use crate::app::{AttemptKind, Question};
+use crate::client::ClientAddr;
+use crate::config::App;
+use crate::exchange::Exchange;
+use crate::guard::devices::Credit;
+use crate::guard::fingerprint::Fingerprint;
+use crate::guard::{Attempt, Guard, Refusal, Tried, Visitor};
+
+/// A request that the guard has let pass.
+pub(super) struct Passed {
+    /// The address by which the application is to know the client.
+    pub client: ClientAddr,
+    pub watch: Watch,
+}
+
+/// Asks the guard about a request. Reads the body of a login, and asks Home Assistant about an unknown bearer.
+///
+/// # Errors
+///
+/// The first reason against it.
+pub(super) async fn pass(
+    guard: &Arc<Guard>,
+    bearers: &Bearers,
+    session: &mut Session,
+    exchange: &Arc<Exchange>,
+    accepted: &Accepted,
+) -> Result<Passed, Refusal> {
+    let asks = Asks::of(session, exchange, accepted, guard);
+    let said = asks::read(&asks, guard, session, exchange).await?;
+    let shown: Vec<Fingerprint> = [asks.cookie, asks.bearer, said.proof()].into_iter().flatten().collect();
+    let policy = &accepted.route.policy;
+    let visitor = guard.visitor(accepted.client, &shown, &policy.guard, guard.now());
+    guard.admit(&visitor, &asks.asked(), policy, guard.now())?;
+    let request = Request { guard, bearers, exchange, accepted, asks: &asks, visitor };
+    let watch = request.watch(said).await?;
+    let client = asks.flow.map_or(accepted.client, |flow| guard.flows().address_for(flow, accepted.client));
+    Ok(Passed { client, watch })
+}
+
+/// All that is known of one request.
+struct Request<'a> {
+    guard: &'a Arc<Guard>,
+    bearers: &'a Bearers,
+    exchange: &'a Arc<Exchange>,
+    accepted: &'a Accepted,
+    asks: &'a Asks,
+    visitor: Visitor,
+}
+
+impl Request<'_> {
+    /// Begins what the request tries, and says what is to be seen of its answer.
+    async fn watch(&self, said: Said) -> Result<Watch, Refusal> {
+        let mut watch = Watch::new(self.asks, self.accepted, self.guard);
+        let mut is_proven = self.visitor.device.is_some();
+        match (self.asks.question, said) {
+            (Question::LoginStep | Question::Token, Said::Guess(tried) | Said::Exchange(tried)) => {
+                watch.attempt = Some(self.begin(tried)?);
+            }
+            (_, Said::Revocation(Some(token))) => self.guard.revoke(token),
+            (Question::Access(AttemptKind::Bearer | AttemptKind::Basic), _) => {
+                is_proven |= self.watch_bearer(&mut watch).await?;
+            }
+            (Question::Access(kind), _) => watch.attempt = Some(self.begin_capability(kind)?),
+            (Question::WebSocket, _) => {
+                let policy = &self.accepted.route.policy;
+                let login = WebSocketLogin::new(self.guard, &self.visitor, policy, &self.exchange.connection);
+                watch.websocket = Some(login);
+            }
+            _ => {}
+        }
+        if is_proven {
+            self.exchange.connection.set_proven();
+        }
+        Ok(watch)
+    }
+
+    fn begin(&self, tried: Tried) -> Result<Attempt, Refusal> {
+        self.guard.begin(&self.visitor, tried, &self.accepted.route.policy)
+    }
+
+    /// Pictures come by the dozen, each with a token of its own: at home they need not wait for one another.
+    fn begin_capability(&self, kind: AttemptKind) -> Result<Attempt, Refusal> {
+        let tried = Tried { kind: kind.as_str(), guess: self.asks.presented, account: None, proof: None };
+        if self.visitor.is_home || self.visitor.device.is_some() {
+            return Ok(self.guard.begin_unreserved(&self.visitor, tried, &self.accepted.route.policy));
+        }
+        self.begin(tried)
+    }
+
+    /// Whether the bearer is good; a generic application says so by its answer, Home Assistant is asked before.
+    async fn watch_bearer(&self, watch: &mut Watch) -> Result<bool, Refusal> {
+        let (Some(bearer), Some(field)) = (self.asks.bearer, &self.asks.authorization) else { return Ok(false) };
+        let is_good = || matches!(self.guard.devices().credit(bearer, self.guard.now()), Credit::Good { .. });
+        let kind = self.asks.question.attempt().map_or("bearer", AttemptKind::as_str);
+        let tried = Tried { kind, guess: bearer.short(), account: None, proof: Some(bearer) };
+        if !is_good() && self.asks.app == App::Generic {
+            watch.attempt = Some(self.begin(tried)?);
+            return Ok(false);
+        }
+        if !is_good() {
+            let _turn = self.bearers.turn(bearer).await;
+            if !is_good() {
+                let attempt = self.begin(tried)?;
+                self.bearers.prove(attempt, field, self.accepted).await?;
+            }
+        }
+        watch.believed = Some(Believed { bearer, field: field.clone(), accepted: self.accepted.clone() });
+        Ok(true)
+    }
+}
