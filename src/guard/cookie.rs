@@ -24,23 +24,23 @@ pub struct Cookie {
 
 impl Cookie {
     /// A new one; `None` if the system gives no random bytes.
-    pub fn mint(keys: &Fingerprints) -> Option<Self> {
+    pub fn mint(keys: &Fingerprints, host: &str) -> Option<Self> {
         let mut id = [0; ID];
         rand::fill(&mut id).ok()?;
-        let fingerprint = keys.of(Kind::Cookie, &id);
+        let fingerprint = keys.of(Kind::Cookie, host, &id);
         let mut signed = id.to_vec();
-        signed.extend_from_slice(&signature(keys, &id));
+        signed.extend_from_slice(&signature(keys, host, &id));
         Some(Self { value: URL_SAFE_NO_PAD.encode(signed), fingerprint })
     }
 
     /// The gate's cookie among those of a request, if its signature is ours.
-    pub fn read(headers: &HeaderMap, keys: &Fingerprints) -> Option<Fingerprint> {
+    pub fn read(headers: &HeaderMap, keys: &Fingerprints, host: &str) -> Option<Fingerprint> {
         headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok()).flat_map(crumbs).find_map(|crumb| {
             let value = crumb.strip_prefix(NAME)?.strip_prefix('=')?;
             let bytes = URL_SAFE_NO_PAD.decode(value).ok().filter(|bytes| bytes.len() == 2 * ID)?;
             let (id, signed) = bytes.split_at(ID);
-            aws_lc_rs::constant_time::verify_slices_are_equal(&signature(keys, id), signed).ok()?;
-            Some(keys.of(Kind::Cookie, id))
+            aws_lc_rs::constant_time::verify_slices_are_equal(&signature(keys, host, id), signed).ok()?;
+            Some(keys.of(Kind::Cookie, host, id))
         })
     }
 
@@ -67,8 +67,8 @@ fn crumbs(field: &str) -> impl Iterator<Item = &str> {
     field.split(';').map(str::trim)
 }
 
-fn signature(keys: &Fingerprints, id: &[u8]) -> [u8; ID] {
-    keys.of(Kind::CookieSignature, id).0.to_be_bytes()
+fn signature(keys: &Fingerprints, host: &str, id: &[u8]) -> [u8; ID] {
+    keys.of(Kind::CookieSignature, host, id).0.to_be_bytes()
 }
 
 #[cfg(test)]
@@ -82,16 +82,20 @@ mod tests {
     #[test]
     fn our_own_cookie_is_found_and_a_forged_one_is_not() {
         let keys = Fingerprints::new(&[1; 32]);
-        let cookie = Cookie::mint(&keys).unwrap();
+        let cookie = Cookie::mint(&keys, "ha").unwrap();
         let sent = format!("{NAME}={}", cookie.value);
-        assert_eq!(Cookie::read(&request(&[&sent]), &keys), Some(cookie.fingerprint));
-        assert_eq!(Cookie::read(&request(&["a=1; b=2", &format!("c=3; {sent}")]), &keys), Some(cookie.fingerprint));
-        assert_eq!(Cookie::read(&request(&[&sent]), &Fingerprints::new(&[2; 32])), None);
-        assert_eq!(Cookie::read(&request(&[&format!("x{sent}")]), &keys), None);
+        assert_eq!(Cookie::read(&request(&[&sent]), &keys, "ha"), Some(cookie.fingerprint));
+        assert_eq!(Cookie::read(&request(&[&sent]), &keys, "other"), None);
+        assert_eq!(
+            Cookie::read(&request(&["a=1; b=2", &format!("c=3; {sent}")]), &keys, "ha"),
+            Some(cookie.fingerprint)
+        );
+        assert_eq!(Cookie::read(&request(&[&sent]), &Fingerprints::new(&[2; 32]), "ha"), None);
+        assert_eq!(Cookie::read(&request(&[&format!("x{sent}")]), &keys, "ha"), None);
         for at in NAME.len() + 1..sent.len() - 1 {
             let mut forged = sent.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(Cookie::read(&request(&[std::str::from_utf8(&forged).unwrap()]), &keys), None);
+            assert_eq!(Cookie::read(&request(&[std::str::from_utf8(&forged).unwrap()]), &keys, "ha"), None);
         }
         let field = cookie.to_field(60);
         assert!(field.to_str().unwrap().ends_with("; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax"));

@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn one_asks_at_a_time_and_nothing_is_left_behind() {
         let keys = Fingerprints::new(&[1; 32]);
-        let (one, other) = (keys.of(Kind::Token, b"one"), keys.of(Kind::Token, b"other"));
+        let (one, other) = (keys.of(Kind::Token, "ha", b"one"), keys.of(Kind::Token, "ha", b"other"));
         let bearers = Arc::new(Bearers::default());
         let turn = bearers.turn(one).await;
         let waiting = tokio::spawn({

@@ -11,7 +11,7 @@ use crate::app::home_assistant::websocket::{self as app, Auth};
 use crate::config::RequestClass;
 use crate::denial::Denial;
 use crate::exchange::Connection;
-use crate::guard::devices::Credit;
+use crate::guard::devices::{Credit, Home};
 use crate::guard::fingerprint::{Fingerprint, Kind};
 use crate::guard::{Attempt, Guard, Outcome, Policy, Tried, Visitor, Who};
 use crate::websocket::greet::{Decision, Doorkeeper, End, Verdict};
@@ -78,10 +78,12 @@ impl Inner {
         let auth = app::read_auth(text);
         let (proof, guess) = match &auth {
             Auth::Token(token) => {
-                let proof = self.guard.keys().of(Kind::Token, token.expose().as_bytes());
+                let proof = self.guard.proof(&self.policy.host, token.expose().as_bytes());
                 (Some(proof), proof.short())
             }
-            Auth::Password(password) => (None, self.guard.short(Kind::Password, password.expose().as_bytes())),
+            Auth::Password(password) => {
+                (None, self.guard.short(Kind::Password, &self.policy.host, password.expose().as_bytes()))
+            }
             // Nothing is tried; Home Assistant will say what is wrong with it.
             Auth::None => return self.admit(self.visitor.who()),
         };
@@ -106,14 +108,14 @@ impl Inner {
 
     fn proven(&self) {
         let UnderWay { attempt, believed, cookie } = std::mem::take(&mut *self.under_way.lock());
-        let (now, client) = (self.guard.now(), self.visitor.client.key());
+        let home = Home { client: self.visitor.client.key(), host: self.policy.host_id };
         let device = match (&attempt, believed) {
             (Some(attempt), _) => attempt.device(),
-            (None, Some(token)) => self.guard.prove(&token, token.short(), LIFETIME, client, now),
+            (None, Some(token)) => self.guard.prove(token, token.short(), LIFETIME, home),
             (None, None) => return,
         };
         if let Some(cookie) = cookie {
-            self.guard.prove(&cookie, device, self.policy.guard.known_device_lifetime, client, now);
+            self.guard.prove(cookie, device, self.policy.guard.known_device_lifetime, home);
         }
         if let Some(attempt) = attempt {
             attempt.finish(Outcome::Succeeded { lifetime: LIFETIME });
