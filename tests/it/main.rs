@@ -17,6 +17,7 @@ mod connections;
 mod distrust;
 mod drain;
 mod forwarding;
+mod guard_limits;
 mod http2_bodies;
 mod http2_floods;
 mod http2_refusals;
