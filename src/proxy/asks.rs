@@ -148,6 +148,7 @@ pub(super) async fn read(
     if asks.announced.is_some_and(|length| length > BODY_LIMIT as u64) {
         return Err(Denial::BodySize);
     }
+    invite(session).await?;
     let body = read_body(session, exchange).await?;
     match asks.question {
         Question::LoginStart => login::read_start(&body).map(|_| Said::Nothing).map_err(|_| Denial::LoginBody),
@@ -159,6 +160,17 @@ pub(super) async fn read(
         }
         Question::WebSocket | Question::Access(_) | Question::Nothing => Ok(Said::Nothing),
     }
+}
+
+/// A client that waits for a 100 gets it from us: the upstream is asked only when the body is there.
+async fn invite(session: &mut Session) -> Result<(), Denial> {
+    let request = session.req_header_mut();
+    let waits = request.version != http::Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
+    request.remove_header(&header::EXPECT);
+    if waits {
+        session.as_mut().write_continue_response().await.map_err(|_| Denial::Malformed)?;
+    }
+    Ok(())
 }
 
 async fn read_body(session: &mut Session, exchange: &Exchange) -> Result<BytesMut, Denial> {

@@ -18,6 +18,7 @@ mod distrust;
 mod drain;
 mod forwarding;
 mod guard_limits;
+mod guard_logins;
 mod http2_bodies;
 mod http2_floods;
 mod http2_refusals;
