@@ -90,7 +90,7 @@ impl Asks {
 }
 
 /// The token in an `Authorization`: here and in a WebSocket it is the same credential.
-fn token_in(authorization: &[u8]) -> &[u8] {
+pub(super) fn token_in(authorization: &[u8]) -> &[u8] {
     authorization.strip_prefix(b"Bearer ").unwrap_or(authorization)
 }
 

@@ -182,7 +182,7 @@ impl Watch {
         let home = Home { client: self.client.key(), host: attempt.policy().host_id };
         let prove = |proof, lifetime| self.guard.prove(proof, device, lifetime, home);
         let fingerprint = |secret: &str| self.guard.proof(&self.host, secret.as_bytes());
-        prove(fingerprint(tokens.access.expose()), tokens.expires_in);
+        prove(fingerprint(tokens.access.expose()), bearer::short_of(tokens.expires_in));
         if let Some(refresh) = &tokens.refresh {
             prove(fingerprint(refresh.expose()), lifetime);
         }

@@ -4,7 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::request::Parts;
@@ -55,6 +58,7 @@ struct Book {
     refresh: HashSet<String>,
     websocket_tokens: Vec<String>,
     issued: u32,
+    lifetime: u64,
 }
 
 struct Flow {
@@ -83,6 +87,7 @@ impl Household {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let home = Arc::new(Home::default());
         home.book.lock().access.insert(LONG_LIVED.into());
+        home.book.lock().lifetime = 1800;
         let address = listener.local_addr().unwrap();
         let shared = home.clone();
         tokio::spawn(async move {
@@ -124,6 +129,11 @@ impl Household {
     /// An access token is no longer good.
     pub fn expire(&self, token: &str) {
         assert!(self.home.book.lock().access.remove(token), "{token} was not good");
+    }
+
+    /// For how many seconds the access tokens say that they are good.
+    pub fn tokens_last(&self, seconds: u64) {
+        self.home.book.lock().lifetime = seconds;
     }
 
     /// Answers to logins, tokens and bearers wait until [`release`](Self::release).
@@ -294,11 +304,11 @@ impl Book {
             _ if self.refresh.contains(&field("refresh_token")) => json!({}),
             _ => return spoken(StatusCode::BAD_REQUEST, &json!({"error": "invalid_grant"})),
         };
-        let access = self.issue("access");
+        let access = self.access_token();
         self.access.insert(access.clone());
         tokens["access_token"] = access.into();
         tokens["token_type"] = "Bearer".into();
-        tokens["expires_in"] = 1800.into();
+        tokens["expires_in"] = self.lifetime.into();
         spoken(StatusCode::OK, &tokens)
     }
 
@@ -309,6 +319,13 @@ impl Book {
             self.access.retain(|token| token == LONG_LIVED);
         }
         plain(StatusCode::OK, "")
+    }
+
+    fn access_token(&mut self) -> String {
+        let ends = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + self.lifetime;
+        let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let claims = json!({"iss": self.issue("refresh"), "exp": ends});
+        format!("{}.{}.c2lnbmVk", part(json!({"alg": "HS256", "typ": "JWT"})), part(claims))
     }
 
     fn issue(&mut self, kind: &str) -> String {
