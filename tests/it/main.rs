@@ -18,6 +18,7 @@ mod distrust;
 mod drain;
 mod forwarding;
 mod guard_bearers;
+mod guard_cookie;
 mod guard_limits;
 mod guard_logins;
 mod guard_websockets;
