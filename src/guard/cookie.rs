@@ -35,8 +35,8 @@ impl Cookie {
 
     /// The gate's cookie among those of a request, if its signature is ours.
     pub fn read(headers: &HeaderMap, keys: &Fingerprints, host: &str) -> Option<Fingerprint> {
-        headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok()).flat_map(crumbs).find_map(|crumb| {
-            let value = crumb.strip_prefix(NAME)?.strip_prefix('=')?;
+        headers.get_all(COOKIE).iter().flat_map(crumbs).find_map(|crumb| {
+            let value = crumb.strip_prefix(NAME.as_bytes())?.strip_prefix(b"=")?;
             let bytes = URL_SAFE_NO_PAD.decode(value).ok().filter(|bytes| bytes.len() == 2 * ID)?;
             let (id, signed) = bytes.split_at(ID);
             aws_lc_rs::constant_time::verify_slices_are_equal(&signature(keys, host, id), signed).ok()?;
@@ -54,17 +54,17 @@ impl Cookie {
 }
 
 /// The other cookies of a request, without the gate's: what the application gets. `None` if nothing has to change.
-pub fn without(headers: &HeaderMap) -> Option<String> {
-    let fields = || headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let is_ours = |crumb: &str| crumb.split('=').next() == Some(NAME);
-    fields()
-        .flat_map(crumbs)
-        .any(is_ours)
-        .then(|| fields().flat_map(crumbs).filter(|crumb| !is_ours(crumb)).collect::<Vec<_>>().join("; "))
+///
+/// Bytes, not text: what other cookies hold is their applications' affair, and many are no ASCII.
+pub fn without(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let all = || headers.get_all(COOKIE).iter().flat_map(crumbs);
+    let is_ours = |crumb: &&[u8]| crumb.split(|byte| *byte == b'=').next() == Some(NAME.as_bytes());
+    let others = || all().filter(|crumb| !is_ours(crumb)).collect::<Vec<_>>();
+    all().any(|crumb| is_ours(&crumb)).then(|| others().join(b"; ".as_slice()))
 }
 
-fn crumbs(field: &str) -> impl Iterator<Item = &str> {
-    field.split(';').map(str::trim)
+fn crumbs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    field.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
 }
 
 fn signature(keys: &Fingerprints, host: &str, id: &[u8]) -> [u8; ID] {
@@ -104,8 +104,13 @@ mod tests {
     #[test]
     fn the_application_gets_the_other_cookies_only() {
         assert_eq!(without(&request(&["a=1; b=2"])), None);
-        assert_eq!(without(&request(&["a=1; __Host-hearthgate=x; b=2"])).unwrap(), "a=1; b=2");
-        assert_eq!(without(&request(&["a=1", "__Host-hearthgate=x"])).unwrap(), "a=1");
-        assert_eq!(without(&request(&["__Host-hearthgate=x"])).unwrap(), "");
+        for (cookies, others) in [
+            (&["a=1; __Host-hearthgate=x; b=2"][..], "a=1; b=2"),
+            (&["a=1", "__Host-hearthgate=x"], "a=1"),
+            (&["__Host-hearthgate=x"], ""),
+            (&["name=Zoë; __Host-hearthgate=x"], "name=Zoë"),
+        ] {
+            assert_eq!(without(&request(cookies)).unwrap(), others.as_bytes(), "{cookies:?}");
+        }
     }
 }

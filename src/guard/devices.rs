@@ -130,14 +130,16 @@ impl Devices {
         }
     }
 
-    /// A credential was accepted: believed for `lifetime`. It keeps the device it belongs to already.
+    /// A credential was accepted: believed for `lifetime`. It keeps the device it belongs to, unless that was revoked.
     pub fn prove(&self, credential: Fingerprint, device: u64, lifetime: Duration, now: Moment) -> u64 {
         self.refused.remove(&credential);
         self.version.fetch_add(1, Relaxed);
         let fresh = || Proof { device, until: now, revoked: false };
         self.proofs.update(credential, now, fresh, |proof| {
+            if std::mem::take(&mut proof.revoked) {
+                proof.device = device;
+            }
             proof.until = now + lifetime;
-            proof.revoked = false;
             proof.device
         })
     }

@@ -90,7 +90,7 @@ impl Asks {
 }
 
 /// The token in an `Authorization`: here and in a WebSocket it is the same credential.
-fn token_in(authorization: &[u8]) -> &[u8] {
+pub(super) fn token_in(authorization: &[u8]) -> &[u8] {
     authorization.strip_prefix(b"Bearer ").unwrap_or(authorization)
 }
 
@@ -148,6 +148,7 @@ pub(super) async fn read(
     if asks.announced.is_some_and(|length| length > BODY_LIMIT as u64) {
         return Err(Denial::BodySize);
     }
+    invite(session).await?;
     let body = read_body(session, exchange).await?;
     match asks.question {
         Question::LoginStart => login::read_start(&body).map(|_| Said::Nothing).map_err(|_| Denial::LoginBody),
@@ -161,9 +162,25 @@ pub(super) async fn read(
     }
 }
 
+/// A client that waits for a 100 gets it from us: the upstream is asked only when the body is there.
+async fn invite(session: &mut Session) -> Result<(), Denial> {
+    let request = session.req_header_mut();
+    let waits = request.version != http::Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
+    request.remove_header(&header::EXPECT);
+    if waits {
+        session.as_mut().write_continue_response().await.map_err(|_| Denial::Malformed)?;
+    }
+    Ok(())
+}
+
 async fn read_body(session: &mut Session, exchange: &Exchange) -> Result<BytesMut, Denial> {
     session.as_mut().enable_retry_buffering();
-    let mut body = BytesMut::new();
+    if session.as_mut().retry_buffer_truncated() {
+        return Err(Denial::BodySize);
+    }
+    // On HTTP/2 the front door has read the beginning, or all of it, and kept it for the proxy.
+    let mut body = BytesMut::from(session.as_mut().get_retry_buffer().unwrap_or_default());
+    exchange.progress.body_read(&exchange.connection, body.len(), false);
     // A client that leaves meanwhile hears nothing of this.
     while let Some(piece) = session.as_mut().read_request_body().await.map_err(|_| Denial::Malformed)? {
         exchange.progress.body_read(&exchange.connection, piece.len(), false);

@@ -178,11 +178,11 @@ impl Watch {
     /// Tokens were issued: they, and the browser's cookie, are one device.
     fn issued(&self, tokens: &Tokens, attempt: Attempt) {
         let lifetime = attempt.policy().guard.known_device_lifetime;
-        let device = self.known_by.map_or(attempt.device(), Fingerprint::short);
+        let device = attempt.device();
         let home = Home { client: self.client.key(), host: attempt.policy().host_id };
         let prove = |proof, lifetime| self.guard.prove(proof, device, lifetime, home);
         let fingerprint = |secret: &str| self.guard.proof(&self.host, secret.as_bytes());
-        prove(fingerprint(tokens.access.expose()), tokens.expires_in);
+        prove(fingerprint(tokens.access.expose()), bearer::short_of(tokens.expires_in));
         if let Some(refresh) = &tokens.refresh {
             prove(fingerprint(refresh.expose()), lifetime);
         }

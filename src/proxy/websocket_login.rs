@@ -1,11 +1,12 @@
 //! The login inside a WebSocket: what the guard thinks of its first message, and what Home Assistant says to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::bearer::LIFETIME;
+use super::bearer::{self, LIFETIME};
 use crate::app::AttemptKind;
 use crate::app::home_assistant::websocket::{self as app, Auth};
 use crate::config::RequestClass;
@@ -33,6 +34,8 @@ struct UnderWay {
     attempt: Option<Attempt>,
     /// A token that is taken for good already.
     believed: Option<Fingerprint>,
+    /// How long the token is to be believed.
+    lifetime: Duration,
     /// The cookie that came with the 101.
     cookie: Option<Fingerprint>,
 }
@@ -93,6 +96,10 @@ impl Inner {
             visitor.device = Some(device);
         }
         self.admit(visitor.who())?;
+        self.under_way.lock().lifetime = match &auth {
+            Auth::Token(token) => bearer::lifetime(token.expose().as_bytes(), &self.guard),
+            Auth::Password(_) | Auth::None => LIFETIME,
+        };
         if matches!(credit, Some(Credit::Good { .. })) {
             self.under_way.lock().believed = proof;
             return Ok(());
@@ -107,18 +114,18 @@ impl Inner {
     }
 
     fn proven(&self) {
-        let UnderWay { attempt, believed, cookie } = std::mem::take(&mut *self.under_way.lock());
+        let UnderWay { attempt, believed, lifetime, cookie } = std::mem::take(&mut *self.under_way.lock());
         let home = Home { client: self.visitor.client.key(), host: self.policy.host_id };
         let device = match (&attempt, believed) {
             (Some(attempt), _) => attempt.device(),
-            (None, Some(token)) => self.guard.prove(token, token.short(), LIFETIME, home),
+            (None, Some(token)) => self.guard.prove(token, token.short(), lifetime, home),
             (None, None) => return,
         };
         if let Some(cookie) = cookie {
             self.guard.prove(cookie, device, self.policy.guard.known_device_lifetime, home);
         }
         if let Some(attempt) = attempt {
-            attempt.finish(Outcome::Succeeded { lifetime: LIFETIME });
+            attempt.finish(Outcome::Succeeded { lifetime });
         }
         self.connection.set_proven();
     }
