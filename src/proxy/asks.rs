@@ -161,7 +161,12 @@ pub(super) async fn read(
 
 async fn read_body(session: &mut Session, exchange: &Exchange) -> Result<BytesMut, Denial> {
     session.as_mut().enable_retry_buffering();
-    let mut body = BytesMut::new();
+    if session.as_mut().retry_buffer_truncated() {
+        return Err(Denial::BodySize);
+    }
+    // On HTTP/2 the front door has read the beginning, or all of it, and kept it for the proxy.
+    let mut body = BytesMut::from(session.as_mut().get_retry_buffer().unwrap_or_default());
+    exchange.progress.body_read(&exchange.connection, body.len(), false);
     // A client that leaves meanwhile hears nothing of this.
     while let Some(piece) = session.as_mut().read_request_body().await.map_err(|_| Denial::Malformed)? {
         exchange.progress.body_read(&exchange.connection, piece.len(), false);

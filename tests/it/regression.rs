@@ -144,3 +144,22 @@ async fn a_browser_that_leaves_a_page_keeps_its_connection() {
     assert_eq!(raw.verdict(121).await, Ok(200));
     gate.has_denied_only(&[]);
 }
+
+/// The front door had read the beginning of the body, and the guard took what was left for the whole login.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_over_http2_is_read_from_its_first_byte() {
+    let upstream = FakeHomeAssistant::start().await;
+    let gate = Setup::new(upstream.address).key("app: home_assistant").start().await;
+    let mut client = Http2Client::connect(&gate).await;
+    for padding in [0, 3_000, 40_000] {
+        let body = format!(
+            r#"{{"client_id":"https://ha.test/","handler":["homeassistant",null],"redirect_uri":"https://ha.test/{}"}}"#,
+            "x".repeat(padding)
+        );
+        let request = http::Request::post("https://ha.test/auth/login_flow").body(()).unwrap();
+        assert_eq!(client.send(request, body.as_bytes()).await.unwrap().status, 200);
+        let seen = upstream.last();
+        assert_eq!((seen.body_bytes, seen.body == body.as_bytes()), (body.len(), true));
+    }
+    gate.has_denied_only(&[]);
+}
