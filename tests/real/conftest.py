@@ -55,7 +55,7 @@ def artifacts(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def home_assistant(request: pytest.FixtureRequest) -> Iterator[HomeAssistant]:
-    instance = HomeAssistant(request.config.getoption("--release"), "real")
+    instance = HomeAssistant(request.config.getoption("--release"), "real", "--totp-user", "careful")
     yield instance
     instance.forget()
 
