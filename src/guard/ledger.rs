@@ -21,6 +21,8 @@ pub struct Guess {
     pub credential: u64,
     /// A short fingerprint of the account it was tried on, if that is known.
     pub account: Option<u64>,
+    /// Requests that carry the same credential at once are one attempt: nothing more is learnt by the second answer.
+    pub is_shared: bool,
 }
 
 /// How an attempt ended.
@@ -82,19 +84,21 @@ impl Ledger {
     ///
     /// If it has to wait.
     pub fn begin(&self, guess: &Guess, limits: &LoginLimits, now: Moment) -> Result<(), Wait> {
-        self.clients.update(guess.who, now, Tally::default, |tally| tally.begin(limits, now)).map_err(Wait::Client)?;
+        self.clients
+            .update(guess.who, now, Tally::default, |tally| tally.begin(guess, limits, now))
+            .map_err(Wait::Client)?;
         // A known device is not slowed by what others do to its account.
         let Some(account) = guess.account.filter(|_| guess.who.is_stranger()) else { return Ok(()) };
         let begun = self.accounts.update(account, now, Account::default, |account| account.begin(limits, now));
         begun.map_err(|wait| {
-            self.clients.change(&guess.who, Tally::leave);
+            self.clients.change(&guess.who, |tally| tally.leave(guess));
             Wait::Account(wait)
         })
     }
 
     /// Takes a place for an attempt, whether or not it would have to wait.
     pub fn force(&self, guess: &Guess, now: Moment) {
-        self.clients.update(guess.who, now, Tally::default, |tally| tally.in_flight += 1);
+        self.clients.update(guess.who, now, Tally::default, |tally| tally.enter(guess));
         if let Some(account) = guess.account.filter(|_| guess.who.is_stranger()) {
             self.accounts.update(account, now, Account::default, |account| account.in_flight += 1);
         }
@@ -135,8 +139,18 @@ impl Ledger {
 
     /// Distinct failures within the window, and attempts in flight.
     pub fn standing(&self, who: Who, limits: &LoginLimits, now: Moment) -> (usize, usize) {
-        let look = |tally: &Tally| (tally.recent(limits, now).count(), tally.in_flight);
+        let look = |tally: &Tally| (tally.recent(limits, now).count(), tally.in_flight.len());
         self.clients.peek(&who, look).unwrap_or_default()
+    }
+
+    /// Forgets the failures around a network, after its ban was lifted.
+    pub fn forgive_network(&self, network: &IpNet) {
+        self.networks.remove(network);
+    }
+
+    /// Whether a client has used up its failures.
+    pub fn is_exhausted(&self, who: Who, limits: &LoginLimits, now: Moment) -> bool {
+        self.standing(who, limits, now).0 >= limits.max_failures as usize
     }
 
     /// How long a client has to wait before its next attempt, if it is throttled.
@@ -189,37 +203,69 @@ struct Failure {
 struct Tally {
     /// At most `max_failures`; one for each distinct credential.
     failures: Vec<Failure>,
-    in_flight: usize,
+    in_flight: Vec<InFlight>,
     throttle: Throttle,
     lapses: Moment,
 }
 
+/// An attempt under way, or as many as share one credential.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    credential: u64,
+    is_shared: bool,
+    count: u32,
+}
+
 impl Lapse for Tally {
     fn lapses(&self) -> Moment {
-        if self.in_flight > 0 { Moment::NEVER } else { self.lapses }
+        if self.in_flight.is_empty() { self.lapses } else { Moment::NEVER }
     }
 }
 
 impl Tally {
-    fn begin(&mut self, limits: &LoginLimits, now: Moment) -> Result<(), Duration> {
+    fn begin(&mut self, guess: &Guess, limits: &LoginLimits, now: Moment) -> Result<(), Duration> {
+        if self.shared(guess).is_some() {
+            self.enter(guess);
+            return Ok(());
+        }
         self.failures.retain(|failure| now.since(failure.at) < limits.window);
         if self.failures.len() >= limits.max_failures as usize {
             // Not banned, since it may not be or bans are off: one attempt after another, ever more slowly.
             self.throttle.pass(limits, now)?;
-        } else if self.failures.len() + self.in_flight >= limits.max_failures as usize {
+        } else if self.failures.len() + self.in_flight.len() >= limits.max_failures as usize {
             return Err(IN_FLIGHT_WAIT);
         }
-        self.in_flight += 1;
+        self.enter(guess);
         Ok(())
     }
 
-    fn leave(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    fn shared(&mut self, guess: &Guess) -> Option<&mut InFlight> {
+        let is_same = |other: &&mut InFlight| other.is_shared && other.credential == guess.credential;
+        self.in_flight.iter_mut().find(is_same).filter(|_| guess.is_shared)
+    }
+
+    fn enter(&mut self, guess: &Guess) {
+        match self.shared(guess) {
+            Some(shared) => shared.count += 1,
+            None => {
+                let Guess { credential, is_shared, .. } = *guess;
+                self.in_flight.push(InFlight { credential, is_shared, count: 1 });
+            }
+        }
+    }
+
+    fn leave(&mut self, guess: &Guess) {
+        let is_same = |other: &InFlight| (other.credential, other.is_shared) == (guess.credential, guess.is_shared);
+        let Some(at) = self.in_flight.iter().position(is_same) else { return };
+        self.in_flight[at].count -= 1;
+        if self.in_flight[at].count == 0 {
+            self.in_flight.swap_remove(at);
+        }
     }
 
     /// Whether it is a failure not counted before, and how many there are.
     fn end(&mut self, guess: &Guess, end: End, limits: &LoginLimits, now: Moment) -> (bool, usize) {
-        self.leave();
+        self.leave(guess);
         match end {
             End::Unjudged => {}
             // Whoever got in has mistyped before; what was tried on other accounts stays.

@@ -17,6 +17,8 @@ pub struct Answer {
     pub message: &'static str,
     /// Seconds after which it may be worth trying again.
     pub retry_after: Option<u32>,
+    /// The word for programs that ask for tokens (RFC 6749 section 5.2).
+    pub oauth_error: Option<&'static str>,
 }
 
 impl Answer {
@@ -44,7 +46,7 @@ impl Answer {
             _ => "The request could not be understood.",
         };
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
-        Self { status, message, retry_after: busy.then_some(5) }
+        Self { status, message, retry_after: busy.then_some(5), oauth_error: None }
     }
 
     /// What a client is told whom the guard refuses.
@@ -56,12 +58,26 @@ impl Answer {
         Self { retry_after, ..answer }
     }
 
+    /// The same where tokens are asked for. The frontend takes 403 for the end of its session and forgets it, and only
+    /// `invalid_grant` (RFC 6749 section 5.2) for a token that has ended.
+    pub fn to_refused_token(refusal: Refusal) -> Self {
+        let answer = Self::to_refused(refusal);
+        match refusal.denial {
+            Denial::Banned => Self { status: StatusCode::TOO_MANY_REQUESTS, ..answer },
+            Denial::StaleCredential => {
+                Self { status: StatusCode::BAD_REQUEST, oauth_error: Some("invalid_grant"), ..answer }
+            }
+            _ => answer,
+        }
+    }
+
     /// What a client is told while Home Assistant refuses the gate; the operator reads the remedy in the log.
     pub fn distrusted() -> Self {
         Self {
             status: StatusCode::BAD_GATEWAY,
             message: "Home Assistant does not accept this gate yet. Its log says how to introduce them.",
             retry_after: Some(10),
+            oauth_error: None,
         }
     }
 }
@@ -155,6 +171,9 @@ const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 
 fn body(answer: &Answer, form: Form) -> (&'static str, Bytes) {
+    if let Some(error) = answer.oauth_error {
+        return ("application/json", json!({ "error": error }).to_string().into());
+    }
     match form {
         Form::Html => ("text/html; charset=utf-8", page(answer).into()),
         Form::Json => ("application/json", json!({ "message": answer.message }).to_string().into()),
@@ -203,6 +222,18 @@ mod tests {
         assert_eq!(form_for("/x", &accept("application/json")), Form::Json);
         assert_eq!(form_for("/x", &accept("*/*")), Form::Text);
         assert_eq!(form_for("/x", &HeaderMap::new()), Form::Text);
+    }
+
+    #[test]
+    fn no_refusal_ends_a_session_that_may_be_good() {
+        let told = |denial: Denial| {
+            let answer = Answer::to_refused_token(denial.into());
+            (answer.status.as_u16(), String::from_utf8(body(&answer, Form::Json).1.to_vec()).unwrap())
+        };
+        assert_eq!(told(Denial::StaleCredential), (400, r#"{"error":"invalid_grant"}"#.to_owned()));
+        for denial in [Denial::Banned, Denial::RateLimit, Denial::LoginThrottle] {
+            assert_eq!(told(denial).0, 429, "{denial:?}");
+        }
     }
 
     #[test]
