@@ -86,7 +86,7 @@ async fn a_forged_cookie_or_one_that_has_proven_nothing_is_a_strangers() {
 async fn cookie_of_a_websocket(mut client: crate::harness::Client) -> String {
     client.send(crate::harness::websocket::UPGRADE).await;
     let head = client.head().await;
-    let field = head.lines().find_map(|line| line.to_ascii_lowercase().starts_with("set-cookie:").then_some(line));
+    let field = head.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie:"));
     field.unwrap()[11..].split(';').next().unwrap().trim().to_owned()
 }
 
