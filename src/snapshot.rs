@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::config::{self, App, ByteSize, Config};
-use crate::guard::{Exposure, Policy};
+use crate::guard::{self, Exposure, Policy};
 use crate::routing::HostTable;
 use crate::upstream::Upstream;
 
@@ -47,7 +47,7 @@ impl Snapshot {
     /// Compiles `config`. `upstreams` belong to its hosts, in the same order.
     pub fn new(generation: u64, config: Config, upstreams: Vec<Arc<Upstream>>) -> Self {
         let mut routes = HostTable::default();
-        let guard = Arc::new(config.guard.clone());
+        let shared = Arc::new(config.guard.clone());
         for (host, upstream) in config.hosts.iter().zip(&upstreams) {
             let max_age = host.strict_transport_security.as_secs();
             let route = Arc::new(Route {
@@ -59,7 +59,7 @@ impl Snapshot {
                     HeaderValue::try_from(format!("max-age={max_age}")).expect("digits are a valid field value")
                 }),
                 security_headers: host.security_headers,
-                policy: Arc::new(policy(host, &upstream.host, &guard)),
+                policy: Arc::new(policy(host, &upstream.host, &shared)),
                 public_paths: host.public_paths.clone(),
             });
             for name in std::iter::once(&host.name).chain(&host.aliases) {
@@ -70,13 +70,13 @@ impl Snapshot {
     }
 }
 
-fn policy(host: &config::Host, name: &Arc<str>, guard: &Arc<config::Guard>) -> Policy {
-    let shares_limits = host.rate_limits == guard.rate_limits;
+fn policy(host: &config::Host, name: &Arc<str>, shared: &Arc<config::Guard>) -> Policy {
     Policy {
-        guard: guard.clone(),
+        guard: shared.clone(),
         host: name.clone(),
         exposure: Exposure { surface: host.surface, onboarding: host.onboarding },
         rate_limits: host.rate_limits,
-        scope: (!shares_limits).then(|| name.clone()),
+        host_id: guard::host_id(name),
+        has_own_limits: host.rate_limits != shared.rate_limits,
     }
 }

@@ -14,7 +14,7 @@ use anyhow::Context;
 
 use crate::client::ClientAddr;
 use crate::clock::{Clock, Moment};
-use crate::guard::devices::{Devices, Kept, Proof};
+use crate::guard::devices::{Devices, Home, Kept, Proof};
 use crate::guard::fingerprint::Fingerprint;
 
 const KEY_FILE: &str = "guard.key";
@@ -105,9 +105,11 @@ impl KnownDevices {
                     let until = self.moment(until.parse().ok()?);
                     devices.restore(Kept::Proof(credential, Proof { device, until, revoked: revoked == "revoked" }));
                 }
-                ["home", address, proven] => {
+                ["home", address, host, proven] => {
                     let address: IpAddr = address.parse().ok()?;
-                    devices.restore(Kept::Home(ClientAddr::new(address).key(), self.moment(proven.parse().ok()?)));
+                    let home =
+                        Home { client: ClientAddr::new(address).key(), host: u32::from_str_radix(host, 16).ok()? };
+                    devices.restore(Kept::Home(home, self.moment(proven.parse().ok()?)));
                 }
                 _ => return None,
             }
@@ -139,7 +141,9 @@ impl KnownDevices {
                 let word = if revoked { "revoked" } else { "good" };
                 format!("proof {} {device:016x} {} {word}", credential.to_hex(), self.unix(until))
             }
-            Kept::Home(client, proven) => format!("home {} {}", client.network().addr(), self.unix(proven)),
+            Kept::Home(Home { client, host }, proven) => {
+                format!("home {} {host:08x} {}", client.network().addr(), self.unix(proven))
+            }
         }
     }
 
@@ -184,15 +188,15 @@ mod tests {
         old.prove(token, 7, hour, Moment::START);
         old.prove(gone, 8, hour, Moment::START);
         old.refuse(gone, Moment::START);
-        let home = ClientAddr::new("2001:db8::1".parse().unwrap()).key();
-        old.prove_home(home, Moment::START);
+        let client = ClientAddr::new("2001:db8::1".parse().unwrap()).key();
+        old.prove_home(Home { client, host: 5 }, Moment::START);
         file.save(&old).unwrap();
         let new = Devices::default();
         file.restore(&new);
         assert_eq!(new.credit(token, Moment::START), Credit::Good { device: 7 });
         assert_eq!(new.credit(gone, Moment::START), Credit::Revoked);
-        assert!(new.is_home(home, hour, Moment::START + hour / 2));
-        assert_eq!(kept(&new).len(), 3);
+        assert!(new.is_home(client, 5, hour, Moment::START + hour / 2));
+        assert_eq!(kept(&new).len(), 4);
         let mode = fs::metadata(directory.path().join(DEVICES_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

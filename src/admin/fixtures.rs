@@ -43,6 +43,8 @@ impl Control for FakeGate {
             listeners: Listeners::default(),
             connections_open: 1,
             websockets_open: 0,
+            bans_active: 0,
+            clients_hidden_behind: None,
             hosts: Vec::new(),
             counters: BTreeMap::new(),
         }

@@ -1,7 +1,7 @@
 //! What the Unix socket says: the outcome of a reload and the state of the gate, as JSON.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ pub struct Status {
     /// Client connections, WebSockets included.
     pub connections_open: u64,
     pub websockets_open: u64,
+    pub bans_active: u64,
+    /// The private address that nearly all clients show: a router's, most likely, that hides who they are.
+    #[serde(default)]
+    pub clients_hidden_behind: Option<IpAddr>,
     /// In the order of the configuration.
     pub hosts: Vec<HostStatus>,
     /// Numbers since the start, by name.

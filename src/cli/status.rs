@@ -39,7 +39,15 @@ fn render(status: &Status, now: SystemTime) -> Result<String, std::fmt::Error> {
         writeln!(text, "last reload {}, {} ago", reload.outcome.as_str(), span(age))?;
     }
     let websockets = status.websockets_open;
-    writeln!(text, "{} connections open, {websockets} of them WebSockets\n", status.connections_open)?;
+    writeln!(
+        text,
+        "{} connections open, {websockets} of them WebSockets; {} bans",
+        status.connections_open, status.bans_active
+    )?;
+    if let Some(address) = status.clients_hidden_behind {
+        writeln!(text, "\nnearly all clients show {address}: if it is the router's, it hides who they are")?;
+    }
+    writeln!(text)?;
     let listeners = &status.listeners;
     for (name, addresses) in [
         ("https", listeners.https.as_slice()),
@@ -172,6 +180,8 @@ mod tests {
             },
             connections_open: 12,
             websockets_open: 3,
+            bans_active: 2,
+            clients_hidden_behind: None,
             hosts: vec![
                 host("home.example.org", Some(Certificate { not_after: at(160), self_signed: false })),
                 host("nas.example.org", Some(Certificate { not_after: at(97), self_signed: true })),
@@ -186,7 +196,7 @@ mod tests {
         let expected = "\
 hearthgate 0.1.0, up 2 hours, configuration 3
 last reload accepted, 24 hours ago
-12 connections open, 3 of them WebSockets
+12 connections open, 3 of them WebSockets; 2 bans
 
 https  0.0.0.0:443
        [::]:443

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::devices::Credit;
+use super::devices::{Credit, Home};
 use super::fingerprint::Fingerprint;
 use super::ledger::{End, Guess, Toll, Wait};
 use super::{Guard, Policy, Refusal, Visitor, Who};
@@ -124,6 +124,11 @@ impl Attempt {
         }
     }
 
+    /// Where a success is proven.
+    fn home(&self) -> Home {
+        Home { client: self.client, host: self.policy.host_id }
+    }
+
     /// Ends the attempt with the application's verdict.
     pub fn finish(mut self, outcome: Outcome) {
         self.end(outcome);
@@ -155,11 +160,11 @@ impl Attempt {
         let credit = self.tried.proof.map(|proof| (proof, devices.credit(proof, now)));
         match (outcome, credit) {
             (Outcome::Succeeded { lifetime }, Some((proof, _))) => {
-                self.guard.prove(&proof, self.device(), lifetime, self.client, now);
+                self.guard.prove(proof, self.device(), lifetime, self.home());
                 (End::Succeeded, "succeeded")
             }
             (Outcome::Succeeded { .. }, None) => {
-                devices.prove_home(self.client, now);
+                devices.prove_home(self.home(), now);
                 (End::Succeeded, "succeeded")
             }
             (Outcome::Unjudged, _) => (End::Unjudged, "unjudged"),

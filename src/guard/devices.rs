@@ -63,11 +63,22 @@ impl Lapse for Refused {
     }
 }
 
-/// When a session was proven last from an address.
-#[derive(Debug, Clone, Copy, Default)]
-struct Home(Moment);
+/// An address from which a session was proven, at one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Home {
+    pub client: ClientKey,
+    /// See [`host_id`](super::host_id).
+    pub host: u32,
+}
 
-impl Lapse for Home {
+/// Stands for all hosts: whether to listen to an address at all is asked before any host is known.
+const ANY_HOST: u32 = 0;
+
+/// When a session was proven last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Proven(Moment);
+
+impl Lapse for Proven {
     fn lapses(&self) -> Moment {
         self.0 + HOME_FOR
     }
@@ -87,7 +98,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(3600);
 pub struct Devices {
     proofs: Table<Fingerprint, Proof>,
     refused: Table<Fingerprint, Refused>,
-    homes: Table<ClientKey, Home>,
+    homes: Table<Home, Proven>,
     version: AtomicU64,
 }
 
@@ -119,26 +130,35 @@ impl Devices {
         }
     }
 
-    /// A credential was accepted: believed for `lifetime`. It keeps the device it belongs to already.
+    /// A credential was accepted: believed for `lifetime`. It keeps the device it belongs to, unless that was revoked.
     pub fn prove(&self, credential: Fingerprint, device: u64, lifetime: Duration, now: Moment) -> u64 {
         self.refused.remove(&credential);
         self.version.fetch_add(1, Relaxed);
         let fresh = || Proof { device, until: now, revoked: false };
         self.proofs.update(credential, now, fresh, |proof| {
+            if std::mem::take(&mut proof.revoked) {
+                proof.device = device;
+            }
             proof.until = now + lifetime;
-            proof.revoked = false;
             proof.device
         })
     }
 
-    /// A session was proven from this address.
-    pub fn prove_home(&self, client: ClientKey, now: Moment) {
-        self.homes.update(client, now, Home::default, |home| home.0 = now);
+    /// A session was proven there.
+    pub fn prove_home(&self, home: Home, now: Moment) {
+        for home in [home, Home { host: ANY_HOST, ..home }] {
+            self.homes.update(home, now, Proven::default, |proven| proven.0 = now);
+        }
     }
 
-    /// Whether a session was proven from this address in the last `within`.
-    pub fn is_home(&self, client: ClientKey, within: Duration, now: Moment) -> bool {
-        self.homes.peek(&client, |home| now.since(home.0) < within).unwrap_or(false)
+    /// Whether a session was proven from this address at `host` in the last `within`.
+    pub fn is_home(&self, client: ClientKey, host: u32, within: Duration, now: Moment) -> bool {
+        self.homes.peek(&Home { client, host }, |proven| now.since(proven.0) < within).unwrap_or(false)
+    }
+
+    /// The same at whatever host.
+    pub fn is_anyones_home(&self, client: ClientKey, within: Duration, now: Moment) -> bool {
+        self.is_home(client, ANY_HOST, within, now)
     }
 
     /// A credential was refused: out of the lane at once. How often it has been, and whether it was good once.
@@ -191,7 +211,7 @@ impl Devices {
     /// What outlives the process.
     pub fn for_each(&self, look: &mut impl FnMut(Kept)) {
         self.proofs.for_each(|credential, proof| look(Kept::Proof(*credential, *proof)));
-        self.homes.for_each(|client, home| look(Kept::Home(*client, home.0)));
+        self.homes.for_each(|home, proven| look(Kept::Home(*home, proven.0)));
     }
 
     /// Puts back what an earlier process has written down.
@@ -200,8 +220,8 @@ impl Devices {
             Kept::Proof(credential, proof) => {
                 self.proofs.update(credential, Moment::START, || proof, |_| ());
             }
-            Kept::Home(client, proven) => {
-                self.homes.update(client, Moment::START, || Home(proven), |_| ());
+            Kept::Home(home, proven) => {
+                self.homes.update(home, Moment::START, || Proven(proven), |_| ());
             }
         }
     }
@@ -216,8 +236,8 @@ impl Devices {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     Proof(Fingerprint, Proof),
-    /// When a session was proven last from an address.
-    Home(ClientKey, Moment),
+    /// When a session was proven there last.
+    Home(Home, Moment),
 }
 
 #[cfg(test)]
@@ -246,16 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_home_for_a_while() {
+    fn an_address_is_a_home_for_a_while_and_at_its_host() {
         let devices = Devices::default();
         let [home, neighbour] =
             ["192.0.2.1", "192.0.2.2"].map(|ip| crate::client::ClientAddr::new(ip.parse().unwrap()).key());
-        devices.prove_home(home, at(1));
-        assert!(devices.is_home(home, HOUR, at(1)));
-        assert!(!devices.is_home(home, HOUR, at(2)));
-        assert!(devices.is_home(home, 2 * HOUR, at(2)));
-        assert!(!devices.is_home(home, Duration::ZERO, at(1)), "zero turns it off");
-        assert!(!devices.is_home(neighbour, HOUR, at(1)));
+        devices.prove_home(Home { client: home, host: 5 }, at(1));
+        assert!(devices.is_home(home, 5, HOUR, at(1)));
+        assert!(!devices.is_home(home, 6, HOUR, at(1)));
+        assert!(devices.is_anyones_home(home, HOUR, at(1)));
+        assert!(!devices.is_home(home, 5, HOUR, at(2)));
+        assert!(devices.is_home(home, 5, 2 * HOUR, at(2)));
+        assert!(!devices.is_home(home, 5, Duration::ZERO, at(1)), "zero turns it off");
+        assert!(!devices.is_anyones_home(neighbour, HOUR, at(1)));
     }
 
     #[test]

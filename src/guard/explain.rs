@@ -78,7 +78,7 @@ impl Guard {
         Standing {
             key,
             never_banned: self.is_never_banned(client, config),
-            is_home: self.devices.is_home(key, config.known_device_lifetime, now),
+            is_home: self.devices.is_anyones_home(key, config.known_device_lifetime, now),
             failures,
             attempts_in_flight,
             login_wait: self.ledger.wait_of(Who::Client(key), &config.login, now),

@@ -44,10 +44,12 @@ impl Fingerprints {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The fingerprint of `secret`.
-    pub fn of(&self, kind: Kind, secret: &[u8]) -> Fingerprint {
+    /// The fingerprint of `secret` at `host`: what is good at one host is nothing at another.
+    pub fn of(&self, kind: Kind, host: &str, secret: &[u8]) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(&[kind as u8]);
+        context.update(&(host.len() as u64).to_be_bytes());
+        context.update(host.as_bytes());
         context.update(secret);
         let tag = context.sign();
         let half = tag.as_ref().first_chunk().expect("an HMAC-SHA-256 has 32 bytes");
@@ -66,11 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_keys_and_secrets_all_matter() {
+    fn kinds_hosts_keys_and_secrets_all_matter() {
         let (one, other) = (Fingerprints::new(&[1; 32]), Fingerprints::new(&[2; 32]));
-        assert_eq!(one.of(Kind::Token, b"x"), one.of(Kind::Token, b"x"));
-        assert_ne!(one.of(Kind::Token, b"x"), one.of(Kind::Token, b"y"));
-        assert_ne!(one.of(Kind::Token, b"x"), one.of(Kind::Password, b"x"));
-        assert_ne!(one.of(Kind::Token, b"x"), other.of(Kind::Token, b"x"));
+        let print = one.of(Kind::Token, "ha", b"x");
+        assert_eq!(print, one.of(Kind::Token, "ha", b"x"));
+        assert_ne!(print, one.of(Kind::Token, "ha", b"y"));
+        assert_ne!(print, one.of(Kind::Token, "h", b"ax"));
+        assert_ne!(print, one.of(Kind::Token, "hb", b"x"));
+        assert_ne!(print, one.of(Kind::Password, "ha", b"x"));
+        assert_ne!(print, other.of(Kind::Token, "ha", b"x"));
     }
 }

@@ -10,6 +10,7 @@ pub mod devices;
 mod explain;
 pub mod fingerprint;
 pub mod flows;
+mod hidden;
 pub mod ledger;
 pub mod rate_limit;
 pub mod table;
@@ -27,15 +28,17 @@ pub use explain::{LastRefusal, Standing};
 pub use visitor::{Asked, Exposure, Visitor, Who};
 
 use crate::bans::{Ban, BanList, Escalation, Reason, RefusedBan};
-use crate::client::{ClientAddr, ClientKey, is_within};
+use crate::client::{ClientAddr, is_within};
 use crate::clock::{Clock, Moment};
 use crate::config::{self, RateLimits, RequestClass};
 use crate::denial::Denial;
 use crate::metrics::{InForce, Metrics};
-use devices::{Credit, Devices};
+use cookie::Cookie;
+use devices::{Credit, Devices, Home};
 use explain::Refusals;
 use fingerprint::{Fingerprint, Fingerprints, Kind};
 use flows::Flows;
+use hidden::Hidden;
 use ledger::Ledger;
 use rate_limit::{BucketKey, Buckets, Limit};
 
@@ -60,8 +63,17 @@ pub struct Policy {
     pub host: Arc<str>,
     pub exposure: Exposure,
     pub rate_limits: RateLimits,
-    /// The name of a host that has limits of its own; all others share theirs.
-    pub scope: Option<Arc<str>>,
+    /// Tells hosts apart in four bytes: see [`host_id`].
+    pub host_id: u32,
+    /// Its rate limits are its own; all other hosts share theirs.
+    pub has_own_limits: bool,
+}
+
+/// A hash of a host's name (FNV-1a), the same in every process: hosts are the operator's, nobody aims at collisions. Never
+/// zero.
+pub fn host_id(host: &str) -> u32 {
+    let hash = host.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.max(1)
 }
 
 /// Closes the connections of clients that were banned.
@@ -85,6 +97,7 @@ pub struct Guard {
     devices: Devices,
     flows: Flows,
     refusals: Refusals,
+    hidden: Hidden,
     /// What the names in `guard.never_ban` mean at present.
     never_ban_addresses: ArcSwap<Vec<IpAddr>>,
 }
@@ -119,6 +132,7 @@ impl Guard {
             devices: Devices::default(),
             flows: Flows::default(),
             refusals: Refusals::default(),
+            hidden: Hidden::default(),
             never_ban_addresses: ArcSwap::default(),
         })
     }
@@ -131,9 +145,19 @@ impl Guard {
         self.clock
     }
 
-    /// Makes fingerprints of what proves a session.
-    pub fn keys(&self) -> &Fingerprints {
-        &self.keys
+    /// What is remembered of a credential that may prove a session at `host`.
+    pub fn proof(&self, host: &str, token: &[u8]) -> Fingerprint {
+        self.keys.of(Kind::Token, host, token)
+    }
+
+    /// The gate's own cookie at `host`, if a request has one.
+    pub fn cookie(&self, host: &str, headers: &http::HeaderMap) -> Option<Fingerprint> {
+        Cookie::read(headers, &self.keys, host)
+    }
+
+    /// A new cookie for a browser at `host`; `None` if the system gives no random bytes.
+    pub fn mint_cookie(&self, host: &str) -> Option<Cookie> {
+        Cookie::mint(&self.keys, host)
     }
 
     pub fn flows(&self) -> &Flows {
@@ -148,9 +172,9 @@ impl Guard {
         &self.bans
     }
 
-    /// A short fingerprint under the key of this process.
-    pub fn short(&self, kind: Kind, secret: &[u8]) -> u64 {
-        self.session_keys.of(kind, secret).short()
+    /// A short fingerprint, of something at `host`, under the key of this process.
+    pub fn short(&self, kind: Kind, host: &str, secret: &[u8]) -> u64 {
+        self.session_keys.of(kind, host, secret).short()
     }
 
     /// Replaces what the names in `guard.never_ban` mean.
@@ -169,11 +193,26 @@ impl Guard {
             || self.never_ban_addresses.load().iter().any(|ip| ClientAddr::new(*ip).key() == client.key())
     }
 
+    /// Takes note of a connection: if nearly all show one private address, somebody hides them.
+    pub fn connected(&self, client: ClientAddr, now: Moment) {
+        if let Some(router) = self.hidden.connected(client, now) {
+            log::warn!(
+                "nearly all clients show one address: if it is the router's, it hides who they are, and limits and bans \
+                 take them for one client; forward the port without source NAT, or have a proxy name them address={router}"
+            );
+        }
+    }
+
+    /// The private address that nearly all clients show.
+    pub fn clients_hidden_behind(&self) -> Option<ClientAddr> {
+        self.hidden.behind()
+    }
+
     /// Whether a connection is closed before anything is said: it is banned, and nobody known lives there.
     pub fn closes_door_to(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> bool {
         config.bans.answer == config::BanAnswer::Close
             && self.ban_of(client, config, now).is_some()
-            && !self.devices.is_home(client.key(), config.known_device_lifetime, now)
+            && !self.devices.is_anyones_home(client.key(), config.known_device_lifetime, now)
     }
 
     /// The ban in force for a client.
@@ -185,17 +224,23 @@ impl Guard {
     }
 
     /// Who asks: `shown` are the fingerprints of what the request shows as proof of a session.
-    pub fn visitor(&self, client: ClientAddr, shown: &[Fingerprint], config: &config::Guard, now: Moment) -> Visitor {
-        let device = shown.iter().find_map(|shown| match self.devices.credit(*shown, now) {
-            Credit::Good { device } | Credit::Expired { device } => Some(device),
-            Credit::Revoked | Credit::Bad { .. } | Credit::Unknown => None,
-        });
+    pub fn visitor(&self, client: ClientAddr, shown: &[Fingerprint], policy: &Policy, now: Moment) -> Visitor {
+        let config = &policy.guard;
+        let (mut good, mut expired) = (None, None);
+        for credential in shown {
+            match self.devices.credit(*credential, now) {
+                Credit::Good { device } => good = good.or(Some(device)),
+                Credit::Expired { device } => expired = expired.or(Some(device)),
+                Credit::Revoked | Credit::Bad { .. } | Credit::Unknown => {}
+            }
+        }
         let key = client.key();
         Visitor {
             client,
-            device,
-            may_read: self.devices.is_home(key, config.proof_extends_to_address, now),
-            is_home: self.devices.is_home(key, config.known_device_lifetime, now),
+            device: good.or(expired),
+            is_proven: good.is_some(),
+            may_read: self.devices.is_home(key, policy.host_id, config.proof_extends_to_address, now),
+            is_home: self.devices.is_anyones_home(key, config.known_device_lifetime, now),
             banned: self.ban_of(client, config, now).map(|ban| now.until(ban.until)),
         }
     }
@@ -251,9 +296,10 @@ impl Guard {
     }
 
     /// A session was proven: its credential and its address are known from now on.
-    pub fn prove(&self, proof: &Fingerprint, device: u64, lifetime: Duration, client: ClientKey, now: Moment) -> u64 {
-        self.devices.prove_home(client, now);
-        self.devices.prove(*proof, device, lifetime, now)
+    pub fn prove(&self, proof: Fingerprint, device: u64, lifetime: Duration, home: Home) -> u64 {
+        let now = self.now();
+        self.devices.prove_home(home, now);
+        self.devices.prove(proof, device, lifetime, now)
     }
 
     /// A credential that was taken for good was refused, or given back: out of the lane, and its device with it.

@@ -66,22 +66,20 @@ impl Bucket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BucketKey {
     who: Who,
-    /// A hash of the host's name, so that a reload which reorders hosts mixes up nothing; zero for limits that are shared.
+    /// The host's id, so that a reload which reorders hosts mixes up nothing.
     scope: u32,
     class: RequestClass,
 }
 
 impl BucketKey {
     pub fn new(who: Who, class: RequestClass, policy: &Policy) -> Self {
-        let scope = policy.scope.as_ref().map_or(0, |host| fnv(host));
+        let scope = if policy.has_own_limits { policy.host_id } else { SHARED };
         Self { who, scope, class }
     }
 }
 
-/// FNV-1a: hosts are the operator's, nobody aims at collisions.
-fn fnv(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
+/// The scope of all hosts that have no limits of their own; no host's id.
+const SHARED: u32 = 0;
 
 /// The buckets of all clients. Forgetting a full one loses nothing, so a flood of addresses refuses nobody.
 pub type Buckets = Table<BucketKey, Bucket>;

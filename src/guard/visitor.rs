@@ -25,8 +25,10 @@ impl Who {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Visitor {
     pub client: ClientAddr,
-    /// It has shown a credential that was accepted before.
+    /// It has shown a credential that was accepted once, by which it is counted apart from strangers.
     pub device: Option<u64>,
+    /// That credential is good now.
+    pub is_proven: bool,
     /// A session was proven from this address, recently enough to read by it.
     pub may_read: bool,
     /// A session was proven from this address by a device that is still known.
@@ -78,13 +80,13 @@ pub fn check_surface(visitor: &Visitor, asked: &Asked, exposure: Exposure) -> Re
     if asked.reach == Reach::Onboarding && !exposure.onboarding {
         return Err(Denial::Onboarding);
     }
-    if exposure.surface == Surface::Open || visitor.device.is_some() {
+    if exposure.surface == Surface::Open || visitor.is_proven {
         return Ok(());
     }
     match asked.reach {
         Reach::Login | Reach::Capability | Reach::Onboarding => Ok(()),
         Reach::Odd => Err(Denial::OddPath),
-        Reach::Session if visitor.may_read && asked.is_read => Ok(()),
+        Reach::Session if visitor.may_read && asked.is_read && !asked.is_upgrade => Ok(()),
         Reach::Session if asked.will_be_proven => Ok(()),
         Reach::Session if asked.class == RequestClass::Api => Err(Denial::Unproven),
         Reach::Session => Err(Denial::NotPublic),
@@ -99,6 +101,7 @@ mod tests {
         Visitor {
             client: ClientAddr::new([203, 0, 113, 9].into()),
             device: None,
+            is_proven: false,
             may_read: false,
             is_home: false,
             banned: None,
@@ -125,12 +128,16 @@ mod tests {
 
     #[test]
     fn a_known_device_reaches_everything_but_onboarding_and_its_neighbours_may_read() {
-        let device = Visitor { device: Some(1), ..stranger() };
+        let device = Visitor { device: Some(1), is_proven: true, ..stranger() };
+        let expired = Visitor { device: Some(1), ..stranger() };
         let neighbour = Visitor { may_read: true, ..stranger() };
         let session = asked(RequestClass::Api, Reach::Session);
         let post = Asked { is_read: false, ..session };
         assert_eq!(check_surface(&device, &post, LOGIN), Ok(()));
+        assert_eq!(check_surface(&expired, &session, LOGIN), Err(Denial::Unproven));
         assert_eq!(check_surface(&neighbour, &session, LOGIN), Ok(()));
+        let upgrade = Asked { is_upgrade: true, ..session };
+        assert_eq!(check_surface(&neighbour, &upgrade, LOGIN), Err(Denial::Unproven));
         assert_eq!(check_surface(&neighbour, &post, LOGIN), Err(Denial::Unproven));
         for (reach, device_may, neighbour_may) in [
             (Reach::Odd, Ok(()), Err(Denial::OddPath)),

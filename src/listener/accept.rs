@@ -80,7 +80,9 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, count
 
 /// Whether a client is banned and not even told so; counted.
 pub(super) fn is_closed_to(door: &Door, client: ClientAddr) -> bool {
-    let closed = door.guard.closes_door_to(client, &door.snapshot.load().config.guard, door.guard.now());
+    let now = door.guard.now();
+    door.guard.connected(client, now);
+    let closed = door.guard.closes_door_to(client, &door.snapshot.load().config.guard, now);
     if closed {
         door.metrics.denied(Denial::Banned);
     }

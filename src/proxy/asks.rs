@@ -13,7 +13,6 @@ use crate::app::{self, AttemptKind, Question, Reach};
 use crate::config::{App, RequestClass};
 use crate::denial::Denial;
 use crate::exchange::Exchange;
-use crate::guard::cookie::Cookie;
 use crate::guard::fingerprint::{Fingerprint, Kind};
 use crate::guard::{Asked, Guard, Tried};
 
@@ -32,6 +31,7 @@ pub(super) struct Asks {
     pub presented: u64,
     /// The gate's own cookie.
     pub cookie: Option<Fingerprint>,
+    host: Arc<str>,
     reach: Reach,
     class: RequestClass,
     is_read: bool,
@@ -48,6 +48,7 @@ impl Asks {
         let target = String::from_utf8_lossy(request.raw_path());
         let is_upgrade = exchange.handover.is_some();
         let route = &accepted.route;
+        let host = &*route.name;
         let endpoint = app::classify(route.app, &request.method, &target, headers, is_upgrade);
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
         let path = target.split('?').next().unwrap_or_default();
@@ -58,11 +59,12 @@ impl Asks {
             app: route.app,
             question: endpoint.question(),
             is_upgrade,
-            flow: flow_id.as_ref().map(|id| guard.short(Kind::Flow, id.as_bytes())),
+            flow: flow_id.as_ref().map(|id| guard.short(Kind::Flow, host, id.as_bytes())),
             authorization: presented.authorization.and_then(|field| HeaderValue::from_bytes(field).ok()),
-            bearer: presented.authorization.map(|field| guard.keys().of(Kind::Token, token_in(field))),
-            presented: guard.short(Kind::Token, presented.credential().expose()),
-            cookie: Cookie::read(headers, guard.keys()),
+            bearer: presented.authorization.map(|field| guard.proof(host, token_in(field))),
+            presented: guard.short(Kind::Token, host, presented.credential().expose()),
+            cookie: guard.cookie(host, headers),
+            host: route.name.clone(),
             reach: if is_public { Reach::Login } else { endpoint.reach() },
             class: endpoint.class(),
             is_read,
@@ -88,7 +90,7 @@ impl Asks {
 }
 
 /// The token in an `Authorization`: here and in a WebSocket it is the same credential.
-fn token_in(authorization: &[u8]) -> &[u8] {
+pub(super) fn token_in(authorization: &[u8]) -> &[u8] {
     authorization.strip_prefix(b"Bearer ").unwrap_or(authorization)
 }
 
@@ -146,6 +148,7 @@ pub(super) async fn read(
     if asks.announced.is_some_and(|length| length > BODY_LIMIT as u64) {
         return Err(Denial::BodySize);
     }
+    invite(session).await?;
     let body = read_body(session, exchange).await?;
     match asks.question {
         Question::LoginStart => login::read_start(&body).map(|_| Said::Nothing).map_err(|_| Denial::LoginBody),
@@ -153,10 +156,21 @@ pub(super) async fn read(
         Question::Token => Ok(exchange_of_tokens(asks, guard, &body)),
         Question::Revocation => {
             let token = token::read_revocation(asks.content_type.as_deref(), &body);
-            Ok(Said::Revocation(token.map(|token| guard.keys().of(Kind::Token, token.expose().as_bytes()))))
+            Ok(Said::Revocation(token.map(|token| guard.proof(&asks.host, token.expose().as_bytes()))))
         }
         Question::WebSocket | Question::Access(_) | Question::Nothing => Ok(Said::Nothing),
     }
+}
+
+/// A client that waits for a 100 gets it from us: the upstream is asked only when the body is there.
+async fn invite(session: &mut Session) -> Result<(), Denial> {
+    let request = session.req_header_mut();
+    let waits = request.version != http::Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
+    request.remove_header(&header::EXPECT);
+    if waits {
+        session.as_mut().write_continue_response().await.map_err(|_| Denial::Malformed)?;
+    }
+    Ok(())
 }
 
 async fn read_body(session: &mut Session, exchange: &Exchange) -> Result<BytesMut, Denial> {
@@ -183,7 +197,7 @@ fn step(asks: &Asks, guard: &Guard, body: &[u8]) -> Result<Said, Denial> {
     let flow_id = asks.flow_id.as_deref().unwrap_or_default();
     let step = login::read_step(flow_id, body).map_err(|_| Denial::LoginBody)?;
     let flow = asks.flow.and_then(|flow| guard.flows().find(flow));
-    let account = step.account.map(|name| guard.short(Kind::Account, name.expose().as_bytes()));
+    let account = step.account.map(|name| guard.short(Kind::Account, &asks.host, name.expose().as_bytes()));
     if let (Some(flow), Some(account)) = (asks.flow, account) {
         guard.flows().tried(flow, account);
     }
@@ -198,7 +212,7 @@ fn step(asks: &Asks, guard: &Guard, body: &[u8]) -> Result<Said, Denial> {
     }
     Ok(Said::Guess(Tried {
         kind: kind.as_str(),
-        guess: guard.short(Kind::Password, &guess),
+        guess: guard.short(Kind::Password, &asks.host, &guess),
         account: account.or(flow.and_then(|flow| flow.account)),
         proof: None,
     }))
@@ -206,13 +220,13 @@ fn step(asks: &Asks, guard: &Guard, body: &[u8]) -> Result<Said, Denial> {
 
 fn exchange_of_tokens(asks: &Asks, guard: &Guard, body: &[u8]) -> Said {
     let request = token::read(asks.content_type.as_deref(), body);
-    let secret = request.secret.as_ref().map(|secret| guard.keys().of(Kind::Token, secret.expose().as_bytes()));
+    let secret = request.secret.as_ref().map(|secret| guard.proof(&asks.host, secret.expose().as_bytes()));
     if request.grant == Grant::Revocation {
         return Said::Revocation(secret);
     }
     Said::Exchange(Tried {
         kind: AttemptKind::Token.as_str(),
-        guess: guard.short(Kind::Token, request.credential.expose()),
+        guess: guard.short(Kind::Token, &asks.host, request.credential.expose()),
         account: None,
         // A code is good once.
         proof: secret.filter(|_| request.grant == Grant::RefreshToken),

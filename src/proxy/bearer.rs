@@ -11,15 +11,18 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
+use super::asks::token_in;
 use super::inspect::Accepted;
 use crate::app::Outcome as Answer;
-use crate::app::home_assistant::judge_api_root;
+use crate::app::home_assistant::{judge_api_root, token};
 use crate::denial::Denial;
 use crate::guard::fingerprint::Fingerprint;
-use crate::guard::{Attempt, Outcome, Refusal};
+use crate::guard::{Attempt, Guard, Outcome, Refusal};
 
 /// How long an access token is believed without asking again; Home Assistant's own live as long.
 pub(super) const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// By how much less than it says: clocks differ, and an answer takes its time.
+const MARGIN: Duration = Duration::from_secs(10);
 /// When a client may come again whose bearer could not be asked about.
 const TROUBLE_WAIT: Duration = Duration::from_secs(5);
 
@@ -32,6 +35,18 @@ pub(super) struct TurnGuard {
     turns: Arc<Mutex<HashMap<Fingerprint, Arc<Turn<()>>>>>,
     bearer: Fingerprint,
     guard: Option<OwnedMutexGuard<()>>,
+}
+
+/// How long a token that was accepted is believed: not beyond its own end, so that who is refused with it afterwards was
+/// signed out.
+pub(super) fn lifetime(token: &[u8], guard: &Guard) -> Duration {
+    let now = guard.clock().wall(guard.now());
+    token::end(token).map_or(LIFETIME, |end| short_of(end.duration_since(now).unwrap_or_default()).min(LIFETIME))
+}
+
+/// What is believed of a lifetime that the application has named.
+pub(super) fn short_of(lifetime: Duration) -> Duration {
+    lifetime.saturating_sub(MARGIN)
 }
 
 impl Bearers {
@@ -49,7 +64,8 @@ impl Bearers {
     pub async fn prove(&self, attempt: Attempt, field: &HeaderValue, accepted: &Accepted) -> Result<(), Refusal> {
         match ask(field, accepted).await {
             Answer::Succeeded(_) => {
-                attempt.finish(Outcome::Succeeded { lifetime: LIFETIME });
+                let lifetime = lifetime(token_in(field.as_bytes()), attempt.guard());
+                attempt.finish(Outcome::Succeeded { lifetime });
                 Ok(())
             }
             Answer::Failed(_) => {
@@ -95,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn one_asks_at_a_time_and_nothing_is_left_behind() {
         let keys = Fingerprints::new(&[1; 32]);
-        let (one, other) = (keys.of(Kind::Token, b"one"), keys.of(Kind::Token, b"other"));
+        let (one, other) = (keys.of(Kind::Token, "ha", b"one"), keys.of(Kind::Token, "ha", b"other"));
         let bearers = Arc::new(Bearers::default());
         let turn = bearers.turn(one).await;
         let waiting = tokio::spawn({

@@ -37,11 +37,14 @@ pub(super) async fn pass(
     accepted: &Accepted,
 ) -> Result<Passed, Refusal> {
     let asks = Asks::of(session, exchange, accepted, guard);
-    let said = asks::read(&asks, guard, session, exchange).await?;
-    let shown: Vec<Fingerprint> = [asks.cookie, asks.bearer, said.proof()].into_iter().flatten().collect();
+    let said = asks::read(&asks, guard, session, exchange).await;
+    let proof = said.as_ref().ok().and_then(Said::proof);
+    let shown: Vec<Fingerprint> = [asks.cookie, asks.bearer, proof].into_iter().flatten().collect();
     let policy = &accepted.route.policy;
-    let visitor = guard.visitor(accepted.client, &shown, &policy.guard, guard.now());
+    let visitor = guard.visitor(accepted.client, &shown, policy, guard.now());
     guard.admit(&visitor, &asks.asked(), policy, guard.now())?;
+    // Only now: what nobody understands counts as a request like any other.
+    let said = said.inspect_err(|denial| guard.refused(accepted.client, *denial, policy, guard.now()))?;
     let request = Request { guard, bearers, exchange, accepted, asks: &asks, visitor };
     let watch = request.watch(said).await?;
     let client = asks.flow.map_or(accepted.client, |flow| guard.flows().address_for(flow, accepted.client));
@@ -62,7 +65,7 @@ impl Request<'_> {
     /// Begins what the request tries, and says what is to be seen of its answer.
     async fn watch(&self, said: Said) -> Result<Watch, Refusal> {
         let mut watch = Watch::new(self.asks, self.accepted, self.guard);
-        let mut is_proven = self.visitor.device.is_some();
+        let mut is_proven = self.visitor.is_proven;
         match (self.asks.question, said) {
             (Question::LoginStep | Question::Token, Said::Guess(tried) | Said::Exchange(tried)) => {
                 watch.attempt = Some(self.begin(tried)?);

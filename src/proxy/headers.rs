@@ -6,6 +6,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::client::ClientAddr;
 use crate::config::ForwardedHeader;
+use crate::guard::cookie;
 use crate::snapshot::Route;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -79,6 +80,7 @@ pub fn to_upstream(
         request.remove_header(name);
     }
     join_cookies(request)?;
+    keep_own_cookie(request)?;
     to_origin_form(request)?;
     request.insert_header(header::HOST, authority)?;
     request.insert_header(X_FORWARDED_FOR, client.to_string())?;
@@ -95,6 +97,16 @@ fn join_cookies(request: &mut RequestHeader) -> pingora::Result<()> {
     let crumbs: Vec<&[u8]> = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     let joined = crumbs.join(b"; ".as_slice());
     request.insert_header(header::COOKIE, joined)
+}
+
+/// The gate's cookie is the gate's: it would only end up in the application's logs.
+fn keep_own_cookie(request: &mut RequestHeader) -> pingora::Result<()> {
+    match cookie::without(&request.headers) {
+        None => {}
+        Some(others) if others.is_empty() => drop(request.remove_header(&header::COOKIE)),
+        Some(others) => request.insert_header(header::COOKIE, others)?,
+    }
+    Ok(())
 }
 
 /// The authority travels in `Host` alone.
@@ -188,6 +200,12 @@ mod tests {
     fn crumbs_of_a_cookie_are_joined_and_a_whole_one_is_left_alone() {
         assert_eq!(values(&request("/", &[("cookie", "a=1"), ("cookie", "b=2")]), "cookie"), ["a=1; b=2"]);
         assert_eq!(values(&request("/", &[("cookie", "a=1; b=2")]), "cookie"), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn the_gates_own_cookie_stays_at_the_gate() {
+        assert_eq!(values(&request("/", &[("cookie", "a=1"), ("cookie", "__Host-hearthgate=x")]), "cookie"), ["a=1"]);
+        assert!(values(&request("/", &[("cookie", "__Host-hearthgate=x")]), "cookie").is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::app::{self, Outcome as Answer, Proof, Question, Stage, Tokens};
 use crate::client::ClientAddr;
 use crate::config::App;
 use crate::guard::cookie::Cookie;
+use crate::guard::devices::Home;
 use crate::guard::fingerprint::{Fingerprint, Kind};
 use crate::guard::{Attempt, Guard, Outcome};
 
@@ -33,6 +34,7 @@ pub(super) struct Watch {
     app: App,
     question: Question,
     guard: Arc<Guard>,
+    host: Arc<str>,
     client: ClientAddr,
     flow: Option<u64>,
     known_by: Option<Fingerprint>,
@@ -57,6 +59,7 @@ impl Watch {
             app: asks.app,
             question: asks.question,
             guard: guard.clone(),
+            host: accepted.route.name.clone(),
             client: accepted.client,
             flow: asks.flow,
             known_by: asks.cookie,
@@ -100,7 +103,7 @@ impl Watch {
 
     fn give_cookie(&mut self, response: &mut ResponseHeader) -> pingora::Result<()> {
         let Some(policy) = self.policy_lifetime() else { return Ok(()) };
-        let Some(cookie) = Cookie::mint(self.guard.keys()) else { return Ok(()) };
+        let Some(cookie) = self.guard.mint_cookie(&self.host) else { return Ok(()) };
         response.append_header(header::SET_COOKIE, cookie.to_field(policy))?;
         if let Some(login) = &self.websocket {
             login.given(cookie.fingerprint);
@@ -165,7 +168,7 @@ impl Watch {
     }
 
     fn advanced(&self, flow: &app::Flow) {
-        let id = self.guard.short(Kind::Flow, flow.id.expose().as_bytes());
+        let id = self.guard.short(Kind::Flow, &self.host, flow.id.expose().as_bytes());
         match flow.stage {
             Stage::Start => self.guard.flows().began(id, self.client, self.guard.now()),
             Stage::SecondFactor | Stage::ModuleChoice => self.guard.flows().at_second_factor(id),
@@ -175,10 +178,11 @@ impl Watch {
     /// Tokens were issued: they, and the browser's cookie, are one device.
     fn issued(&self, tokens: &Tokens, attempt: Attempt) {
         let lifetime = attempt.policy().guard.known_device_lifetime;
-        let device = self.known_by.map_or(attempt.device(), Fingerprint::short);
-        let prove = |proof, lifetime| self.guard.prove(&proof, device, lifetime, self.client.key(), self.guard.now());
-        let fingerprint = |secret: &str| self.guard.keys().of(Kind::Token, secret.as_bytes());
-        prove(fingerprint(tokens.access.expose()), tokens.expires_in);
+        let device = attempt.device();
+        let home = Home { client: self.client.key(), host: attempt.policy().host_id };
+        let prove = |proof, lifetime| self.guard.prove(proof, device, lifetime, home);
+        let fingerprint = |secret: &str| self.guard.proof(&self.host, secret.as_bytes());
+        prove(fingerprint(tokens.access.expose()), bearer::short_of(tokens.expires_in));
         if let Some(refresh) = &tokens.refresh {
             prove(fingerprint(refresh.expose()), lifetime);
         }

@@ -1,17 +1,18 @@
 //! The login inside a WebSocket: what the guard thinks of its first message, and what Home Assistant says to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::bearer::LIFETIME;
+use super::bearer::{self, LIFETIME};
 use crate::app::AttemptKind;
 use crate::app::home_assistant::websocket::{self as app, Auth};
 use crate::config::RequestClass;
 use crate::denial::Denial;
 use crate::exchange::Connection;
-use crate::guard::devices::Credit;
+use crate::guard::devices::{Credit, Home};
 use crate::guard::fingerprint::{Fingerprint, Kind};
 use crate::guard::{Attempt, Guard, Outcome, Policy, Tried, Visitor, Who};
 use crate::websocket::greet::{Decision, Doorkeeper, End, Verdict};
@@ -33,6 +34,8 @@ struct UnderWay {
     attempt: Option<Attempt>,
     /// A token that is taken for good already.
     believed: Option<Fingerprint>,
+    /// How long the token is to be believed.
+    lifetime: Duration,
     /// The cookie that came with the 101.
     cookie: Option<Fingerprint>,
 }
@@ -78,10 +81,12 @@ impl Inner {
         let auth = app::read_auth(text);
         let (proof, guess) = match &auth {
             Auth::Token(token) => {
-                let proof = self.guard.keys().of(Kind::Token, token.expose().as_bytes());
+                let proof = self.guard.proof(&self.policy.host, token.expose().as_bytes());
                 (Some(proof), proof.short())
             }
-            Auth::Password(password) => (None, self.guard.short(Kind::Password, password.expose().as_bytes())),
+            Auth::Password(password) => {
+                (None, self.guard.short(Kind::Password, &self.policy.host, password.expose().as_bytes()))
+            }
             // Nothing is tried; Home Assistant will say what is wrong with it.
             Auth::None => return self.admit(self.visitor.who()),
         };
@@ -91,6 +96,10 @@ impl Inner {
             visitor.device = Some(device);
         }
         self.admit(visitor.who())?;
+        self.under_way.lock().lifetime = match &auth {
+            Auth::Token(token) => bearer::lifetime(token.expose().as_bytes(), &self.guard),
+            Auth::Password(_) | Auth::None => LIFETIME,
+        };
         if matches!(credit, Some(Credit::Good { .. })) {
             self.under_way.lock().believed = proof;
             return Ok(());
@@ -105,18 +114,18 @@ impl Inner {
     }
 
     fn proven(&self) {
-        let UnderWay { attempt, believed, cookie } = std::mem::take(&mut *self.under_way.lock());
-        let (now, client) = (self.guard.now(), self.visitor.client.key());
+        let UnderWay { attempt, believed, lifetime, cookie } = std::mem::take(&mut *self.under_way.lock());
+        let home = Home { client: self.visitor.client.key(), host: self.policy.host_id };
         let device = match (&attempt, believed) {
             (Some(attempt), _) => attempt.device(),
-            (None, Some(token)) => self.guard.prove(&token, token.short(), LIFETIME, client, now),
+            (None, Some(token)) => self.guard.prove(token, token.short(), lifetime, home),
             (None, None) => return,
         };
         if let Some(cookie) = cookie {
-            self.guard.prove(&cookie, device, self.policy.guard.known_device_lifetime, client, now);
+            self.guard.prove(cookie, device, self.policy.guard.known_device_lifetime, home);
         }
         if let Some(attempt) = attempt {
-            attempt.finish(Outcome::Succeeded { lifetime: LIFETIME });
+            attempt.finish(Outcome::Succeeded { lifetime });
         }
         self.connection.set_proven();
     }

@@ -1,5 +1,11 @@
 //! What a client sends to `/auth/token` and `/auth/revoke`.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
 use super::form::{self, Fields};
 use crate::app::Credential;
 use crate::config::Secret;
@@ -48,6 +54,18 @@ pub fn read_revocation(content_type: Option<&str>, body: &[u8]) -> Option<Secret
     fields.get("token").cloned().map(Secret::new)
 }
 
+/// When an access token ends, by its own word (`exp`, RFC 7519 section 4.1.4). Nothing of it is verified: it is asked
+/// only of a token that Home Assistant has accepted.
+pub fn end(token: &[u8]) -> Option<SystemTime> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: u64,
+    }
+    let claims = URL_SAFE_NO_PAD.decode(token.split(|byte| *byte == b'.').nth(1)?).ok()?;
+    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(exp))
+}
+
 fn of_fields(fields: &Fields) -> Request {
     let field = |name: &str| fields.get(name).map(String::as_bytes);
     let grant = match (field("action"), field("grant_type")) {
@@ -87,6 +105,16 @@ mod tests {
 
     fn encoded(body: &str) -> Request {
         read(ENCODED, body.as_bytes())
+    }
+
+    #[test]
+    fn a_token_names_its_own_end() {
+        // {"iss":"x","iat":1795467600,"exp":1795469400}
+        let token = b"eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJ4IiwiaWF0IjoxNzk1NDY3NjAwLCJleHAiOjE3OTU0Njk0MDB9.c2ln";
+        assert_eq!(end(token), Some(UNIX_EPOCH + Duration::from_secs(1_795_469_400)));
+        for other in ["", "a.b", "a.e30.c", "a.eyJleHAiOi0xfQ.c", "long-lived"] {
+            assert_eq!(end(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 pub mod authority;
 pub mod client;
 pub mod gate;
+pub mod guest;
 pub mod home_assistant;
+pub mod household;
 pub mod http2;
 pub mod raw_http2;
 pub mod raw_upstream;
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 pub use authority::Authority;
 pub use client::{Answer, Client};
 pub use gate::{Gate, Setup};
+pub use guest::{Guest, guarded};
 pub use home_assistant::FakeHomeAssistant;
+pub use household::Household;
 pub use raw_upstream::RawUpstream;
 
 /// Longer than anything takes on a busy machine; only failures wait for it.
