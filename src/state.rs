@@ -194,7 +194,7 @@ mod tests {
         let new = Devices::default();
         file.restore(&new);
         assert_eq!(new.credit(token, Moment::START), Credit::Good { device: 7 });
-        assert_eq!(new.credit(gone, Moment::START), Credit::Revoked);
+        assert_eq!(new.credit(gone, Moment::START), Credit::Revoked { times: 0 });
         assert!(new.is_home(client, 5, hour, Moment::START + hour / 2));
         assert_eq!(kept(&new).len(), 4);
         let mode = fs::metadata(directory.path().join(DEVICES_FILE)).unwrap().permissions().mode();

@@ -121,7 +121,9 @@ fn restore(rows: Vec<Row>, list: &BanList, wall: WallClock, now: Moment) {
             restored += 1;
         }
     }
-    log::info!("bans restored: count={restored} over={}", total - restored);
+    if total > 0 {
+        log::info!("bans restored count={restored} over={}", total - restored);
+    }
 }
 
 /// The thread's half.

@@ -9,6 +9,7 @@ use super::devices::{Credit, Home};
 use super::fingerprint::Fingerprint;
 use super::ledger::{End, Guess, Toll, Wait};
 use super::{Guard, Policy, Refusal, Visitor, Who};
+use crate::app::AttemptKind;
 use crate::client::ClientKey;
 use crate::denial::Denial;
 
@@ -23,6 +24,14 @@ pub struct Tried {
     pub account: Option<u64>,
     /// What would be believed from now on: tokens, never passwords.
     pub proof: Option<Fingerprint>,
+}
+
+impl Tried {
+    /// The answer to what was refused so often: in the words of the application, where clients tell by them whether they
+    /// are signed out.
+    fn stale(&self) -> Denial {
+        if self.kind == AttemptKind::Token.as_str() { Denial::StaleGrant } else { Denial::StaleCredential }
+    }
 }
 
 /// What the application has said.
@@ -64,7 +73,9 @@ impl Guard {
         let login = &policy.guard.login;
         let guess = Guess { who: visitor.who(), credential: tried.guess, account: tried.account };
         let begun = match tried.proof.map(|proof| self.devices.credit(proof, now)) {
-            Some(Credit::Bad { times }) if times >= login.repeats => Err(Refusal::from(Denial::StaleCredential)),
+            Some(Credit::Bad { times } | Credit::Revoked { times }) if times >= login.repeats => {
+                Err(Refusal::from(tried.stale()))
+            }
             _ => self.ledger.begin(&guess, login, now).map_err(refusal),
         };
         if let Err(refusal) = begun {
@@ -173,7 +184,7 @@ impl Attempt {
                 self.guard.revoke(proof);
                 (End::Unjudged, "revoked")
             }
-            (Outcome::Failed, Some((proof, Credit::Expired { .. } | Credit::Revoked))) => {
+            (Outcome::Failed, Some((proof, Credit::Expired { .. } | Credit::Revoked { .. }))) => {
                 devices.refuse(proof, now);
                 (End::Unjudged, "revoked")
             }
@@ -182,7 +193,7 @@ impl Attempt {
                 (End::Failed, "failed")
             }
             (Outcome::Failed, None) => (End::Failed, "failed"),
-            (Outcome::Abandoned, Some((_, Credit::Good { .. } | Credit::Expired { .. } | Credit::Revoked))) => {
+            (Outcome::Abandoned, Some((_, Credit::Good { .. } | Credit::Expired { .. } | Credit::Revoked { .. }))) => {
                 (End::Unjudged, "abandoned")
             }
             (Outcome::Abandoned, _) => (End::Failed, "abandoned"),

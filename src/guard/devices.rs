@@ -22,8 +22,10 @@ pub enum Credit {
     Expired {
         device: u64,
     },
-    /// It was accepted once, and refused since: worth nothing, but no guess either.
-    Revoked,
+    /// It was accepted once, and refused since, lately so often: worth nothing, but no guess either.
+    Revoked {
+        times: u32,
+    },
     /// It was refused so often, and never accepted.
     Bad {
         times: u32,
@@ -116,17 +118,18 @@ impl Default for Devices {
 impl Devices {
     /// What is known of a credential.
     pub fn credit(&self, credential: Fingerprint, now: Moment) -> Credit {
-        if let Some(proof) = self.proofs.peek(&credential, |proof| *proof) {
-            return match proof {
-                Proof { revoked: true, .. } => Credit::Revoked,
-                Proof { device, until, .. } if until > now => Credit::Good { device },
-                Proof { device, .. } => Credit::Expired { device },
-            };
-        }
-        let times = self.refused.peek(&credential, |refused| if refused.lapses > now { refused.times } else { 0 });
-        match times {
-            Some(times) if times > 0 => Credit::Bad { times },
-            _ => Credit::Unknown,
+        let times = || {
+            let times = |refused: &Refused| if refused.lapses > now { refused.times } else { 0 };
+            self.refused.peek(&credential, times).unwrap_or_default()
+        };
+        match self.proofs.peek(&credential, |proof| *proof) {
+            Some(Proof { revoked: true, .. }) => Credit::Revoked { times: times() },
+            Some(Proof { device, until, .. }) if until > now => Credit::Good { device },
+            Some(Proof { device, .. }) => Credit::Expired { device },
+            None => match times() {
+                0 => Credit::Unknown,
+                times => Credit::Bad { times },
+            },
         }
     }
 
@@ -163,9 +166,9 @@ impl Devices {
 
     /// A credential was refused: out of the lane at once. How often it has been, and whether it was good once.
     pub fn refuse(&self, credential: Fingerprint, now: Moment) -> Credit {
-        if self.proofs.change(&credential, |proof| proof.revoked = true).is_some() {
+        let was_good = self.proofs.change(&credential, |proof| proof.revoked = true).is_some();
+        if was_good {
             self.version.fetch_add(1, Relaxed);
-            return Credit::Revoked;
         }
         let times = self.refused.update(credential, now, Refused::default, |refused| {
             if refused.lapses <= now {
@@ -174,7 +177,7 @@ impl Devices {
             refused.times = refused.times.saturating_add(1);
             refused.times
         });
-        Credit::Bad { times }
+        if was_good { Credit::Revoked { times } } else { Credit::Bad { times } }
     }
 
     /// Everything a device has proven is void.
@@ -259,8 +262,11 @@ mod tests {
         assert_eq!(devices.credit(token, at(0)), Credit::Good { device: 7 });
         assert_eq!(devices.credit(token, at(1)), Credit::Expired { device: 7 });
         assert_eq!(devices.prove(token, 9, HOUR, at(2)), 7, "it stays the same device's");
-        assert_eq!(devices.refuse(token, at(2)), Credit::Revoked);
-        assert_eq!(devices.credit(token, at(2)), Credit::Revoked);
+        for times in 1..4 {
+            assert_eq!(devices.refuse(token, at(2)), Credit::Revoked { times });
+            assert_eq!(devices.credit(token, at(2)), Credit::Revoked { times });
+        }
+        assert_eq!(devices.credit(token, at(3)), Credit::Revoked { times: 0 }, "and is asked about again");
         devices.prove(token, 7, HOUR, at(2));
         assert_eq!(devices.credit(token, at(2)), Credit::Good { device: 7 });
     }
@@ -310,8 +316,8 @@ mod tests {
             devices.prove(Fingerprint(token), device, HOUR, at(0));
         }
         devices.revoke_device(7);
-        assert_eq!(devices.credit(Fingerprint(1), at(0)), Credit::Revoked);
-        assert_eq!(devices.credit(Fingerprint(2), at(0)), Credit::Revoked);
+        assert_eq!(devices.credit(Fingerprint(1), at(0)), Credit::Revoked { times: 0 });
+        assert_eq!(devices.credit(Fingerprint(2), at(0)), Credit::Revoked { times: 0 });
         assert_eq!(devices.credit(Fingerprint(3), at(0)), Credit::Good { device: 8 });
     }
 }

@@ -237,7 +237,7 @@ impl Guard {
             match self.devices.credit(*credential, now) {
                 Credit::Good { device } => good = good.or(Some(device)),
                 Credit::Expired { device } => expired = expired.or(Some(device)),
-                Credit::Revoked | Credit::Bad { .. } | Credit::Unknown => {}
+                Credit::Revoked { .. } | Credit::Bad { .. } | Credit::Unknown => {}
             }
         }
         let key = client.key();

@@ -17,6 +17,9 @@ pub struct Answer {
     pub message: &'static str,
     /// Seconds after which it may be worth trying again.
     pub retry_after: Option<u32>,
+    /// For programs, in the words of RFC 6749 section 5.2: Home Assistant's apps and frontend know by
+    /// `invalid_grant` alone that they are signed out, and show their login.
+    pub error: Option<&'static str>,
 }
 
 impl Answer {
@@ -36,7 +39,7 @@ impl Answer {
             Denial::Banned => "Access from your address is suspended for a while.",
             Denial::RateLimit => "Too many requests. Please try again shortly.",
             Denial::LoginThrottle | Denial::AccountThrottle => "Too many failed logins. Please try again later.",
-            Denial::StaleCredential | Denial::Unproven => "Please log in.",
+            Denial::StaleCredential | Denial::StaleGrant | Denial::Unproven => "Please log in.",
             Denial::NotPublic | Denial::OddPath => "There is nothing here.",
             Denial::Onboarding => "Home Assistant is set up from within the home network only.",
             Denial::LoginBody => "This is not a login that Home Assistant understands.",
@@ -44,7 +47,8 @@ impl Answer {
             _ => "The request could not be understood.",
         };
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
-        Self { status, message, retry_after: busy.then_some(5) }
+        let error = (denial == Denial::StaleGrant).then_some("invalid_grant");
+        Self { status, message, retry_after: busy.then_some(5), error }
     }
 
     /// What a client is told whom the guard refuses.
@@ -62,6 +66,7 @@ impl Answer {
             status: StatusCode::BAD_GATEWAY,
             message: "Home Assistant does not accept this gate yet. Its log says how to introduce them.",
             retry_after: Some(10),
+            error: None,
         }
     }
 }
@@ -157,7 +162,10 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-
 fn body(answer: &Answer, form: Form) -> (&'static str, Bytes) {
     match form {
         Form::Html => ("text/html; charset=utf-8", page(answer).into()),
-        Form::Json => ("application/json", json!({ "message": answer.message }).to_string().into()),
+        Form::Json => match answer.error {
+            Some(error) => ("application/json", json!({ "error": error }).to_string().into()),
+            None => ("application/json", json!({ "message": answer.message }).to_string().into()),
+        },
         Form::Text => ("text/plain; charset=utf-8", format!("{}\n", answer.message).into()),
     }
 }

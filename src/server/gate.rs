@@ -204,7 +204,7 @@ fn key_of(denial: Denial) -> Option<&'static str> {
         Denial::Banned => Some("guard.bans"),
         Denial::LoginThrottle => Some("guard.login.max_failures"),
         Denial::AccountThrottle => Some("guard.login.account_failures"),
-        Denial::StaleCredential => Some("guard.login.repeats"),
+        Denial::StaleCredential | Denial::StaleGrant => Some("guard.login.repeats"),
         Denial::Unproven | Denial::NotPublic | Denial::OddPath => Some("hosts[].surface"),
         Denial::Onboarding => Some("hosts[].onboarding"),
         _ => None,

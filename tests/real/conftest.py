@@ -14,6 +14,7 @@ from curl import Curl
 from echo import Echo
 from gate import Gate
 from home_assistant import HomeAssistant
+from household import Household
 from long_lived import LongLived
 
 HOST = "ha.example.test"
@@ -55,9 +56,14 @@ def artifacts(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def home_assistant(request: pytest.FixtureRequest) -> Iterator[HomeAssistant]:
-    instance = HomeAssistant(request.config.getoption("--release"), "real")
+    instance = HomeAssistant(request.config.getoption("--release"), "real", "--totp-user", "careful")
     yield instance
     instance.forget()
+
+
+@pytest.fixture(scope="session")
+def household(home_assistant: HomeAssistant) -> Household:
+    return Household(home_assistant)
 
 
 @pytest.fixture(scope="session")
@@ -128,14 +134,25 @@ def hosts(home_assistant: HomeAssistant, echo: Echo, host_entry: Callable[..., d
 
 
 @pytest.fixture(scope="session")
-def gate(_gates: Callable[..., Gate], hosts: dict) -> Gate:
-    """The gate that most tests share. Nobody stops or reloads it."""
-    return _gates(
-        "shared",
-        hosts,
-        listen={"proxy_protocol_from": [f"{PROXY_PROTOCOL_PEER}/32"]},
-        trusted_proxies={"networks": [f"{TRUSTED_PROXY}/32"], "header": "x-forwarded-for"},
-    )
+def start_shared_gate(_gates: Callable[..., Gate]) -> Callable[..., Gate]:
+    """Starts a gate that believes the proxies of these tests, for many tests."""
+
+    def start(name: str, hosts: dict, **sections: dict) -> Gate:
+        return _gates(
+            name,
+            hosts,
+            listen={"proxy_protocol_from": [f"{PROXY_PROTOCOL_PEER}/32"]},
+            trusted_proxies={"networks": [f"{TRUSTED_PROXY}/32"], "header": "x-forwarded-for"},
+            **sections,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def gate(start_shared_gate: Callable[..., Gate], hosts: dict) -> Gate:
+    """The gate that most tests share, guarded as by default. Nobody stops or reloads it."""
+    return start_shared_gate("shared", hosts)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 from ports import free_port
@@ -69,6 +71,22 @@ class Gate:
     def metrics(self) -> str:
         return urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5).read().decode()
 
+    def login_attempts(self) -> Counter[tuple[str, str]]:
+        """How many attempts to log in have ended, by kind and outcome."""
+        sample = re.compile(r'^hearthgate_login_attempts_total\{kind="(\w+)",outcome="(\w+)"\} (\d+)', re.MULTILINE)
+        return Counter({(kind, outcome): int(count) for kind, outcome, count in sample.findall(self.metrics())})
+
+    def explain(self, address: str) -> dict:
+        """What the gate knows of a client."""
+        return json.loads(self.bans("explain", address, "--json"))
+
+    def bans(self, *arguments: str) -> str:
+        """Runs `hearthgate bans ARGUMENTS`, which must succeed; what it prints."""
+        command = [BINARY, "bans", *arguments, "--config", self.file]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        assert done.returncode == 0, f"bans {arguments} answered {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
     def log(self) -> str:
         return (self.directory / "gate.log").read_text(errors="replace")
 
@@ -90,6 +108,11 @@ class Gate:
     def wait(self, seconds: float) -> int:
         """The exit status, once the process has ended by itself."""
         return self._process.wait(seconds)
+
+    def restart(self) -> None:
+        """Ends it and starts it again with the same file, on the same ports."""
+        self.stop()
+        self._process = self._start()
 
     def stop(self) -> None:
         if self._process.poll() is None:

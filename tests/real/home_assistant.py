@@ -1,15 +1,19 @@
 """A real Home Assistant of its own for one run of the tests, started by `home-assistant/start`."""
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from ports import free_port
 from waiting import wait_for
 
 _SCRIPTS = Path(__file__).parent / "home-assistant"
+_sentinels = itertools.count()
 
 
 class HomeAssistant:
@@ -58,6 +62,11 @@ class HomeAssistant:
         return self._facts["long_lived_token"]
 
     @property
+    def second_factor_user(self) -> dict[str, str]:
+        """Name (`user`), `password` and TOTP `secret` of one who is no administrator."""
+        return self._facts["totp"]
+
+    @property
     def camera(self) -> tuple[str, str]:
         """The push camera's entity and the webhook that sets its picture."""
         return self._facts["camera_entity"], self._facts["camera_webhook"]
@@ -73,9 +82,24 @@ class HomeAssistant:
 
     def log_line(self, marker: str) -> str:
         """The line of the log that holds `marker`, as soon as it is there."""
-        log = Path(self._facts["log"])
 
         def look() -> str | None:
-            return next((line for line in log.read_text(errors="replace").splitlines() if marker in line), None)
+            return next((line for line in self._log() if marker in line), None)
 
         return wait_for(f"a line with {marker!r} in Home Assistant's log", look)
+
+    def failures_of(self, address: str) -> int:
+        """How many requests and messages of a client Home Assistant has refused and counted as attempts to log in."""
+        # The log is written by a thread: when a later refusal is there, so are the earlier ones.
+        marker = f"sentinel{next(_sentinels)}x"
+        request = urllib.request.Request(f"{self.url}/api/?{marker}", headers={"Authorization": "Bearer sentinel"})
+        try:
+            urllib.request.urlopen(request, timeout=20)
+        except urllib.error.HTTPError as refusal:
+            assert refusal.code == 401, refusal
+        self.log_line(marker)
+        words = ("Login attempt or request with invalid authentication", f"({address})")
+        return sum(all(word in line for word in words) for line in self._log())
+
+    def _log(self) -> list[str]:
+        return Path(self._facts["log"]).read_text(errors="replace").splitlines()

@@ -11,7 +11,7 @@ from clients import Clients
 from conftest import HOST
 from gate import Gate
 from home_assistant import HomeAssistant
-from load import Load
+from load import NO_RATE_LIMITS, Load
 from websocket_api import logged_in
 
 _SWAPS = 4
@@ -65,7 +65,7 @@ async def test_swapped_files_are_picked_up_under_load_and_no_handshake_fails(
     home_assistant: HomeAssistant, host_entry: Callable[..., dict], record_figure: Callable[[str, object], None],
 ) -> None:  # fmt: skip
     files = authority.issue("swapped", HOST)
-    gate = start_gate({HOST: host_entry(home_assistant.url, "home_assistant", files)})
+    gate = start_gate({HOST: host_entry(home_assistant.url, "home_assistant", files)}, guard=NO_RATE_LIMITS)
     clients = clients_of(gate)
     handshakes = _Handshakes(gate, authority.context())
     async with logged_in(clients, home_assistant.token) as websocket:

@@ -39,11 +39,13 @@ def test_the_operator_is_told_where_to_name_the_proxy_and_visitors_when_it_is_aw
         assert (page.status, page.header("content-type").split(";")[0]) == (502, "text/html")
         assert b"<html" in page.body
         assert page.header("cache-control") == "no-store"
+        # Nobody can be asked whether the token is good.
         answer = curl("/api/states", token=stranger.token, http=http)
-        assert (answer.status, answer.header("content-type").split(";")[0]) == (502, "application/json")
+        assert (answer.status, answer.header("content-type").split(";")[0]) == (503, "application/json")
+        assert answer.header("retry-after") == "5"
         assert "message" in answer.json()
     posted = curl("/api/services/homeassistant/restart", "--json", "{}", token=stranger.token)
-    assert posted.status == 502
+    assert posted.status == 503
 
     # The same instance again, now told of its proxy.
     stranger.start()

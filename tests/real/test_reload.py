@@ -12,7 +12,7 @@ from curl import Curl
 from echo import Echo
 from gate import Gate
 from home_assistant import HomeAssistant
-from load import Load
+from load import NO_RATE_LIMITS, Load
 from waiting import wait_for
 from websocket_api import HomeAssistantSocket, logged_in
 
@@ -35,7 +35,7 @@ async def test_100_reloads_under_load_drop_no_websocket_and_fail_no_request(
     start_gate: Callable[..., Gate], clients_of: Callable[..., Clients], hosts: dict, home_assistant: HomeAssistant,
     record_figure: Callable[[str, object], None],
 ) -> None:  # fmt: skip
-    gate = start_gate(hosts)
+    gate = start_gate(hosts, guard=NO_RATE_LIMITS)
     clients = clients_of(gate)
     async with _many_websockets(clients, home_assistant.token) as websockets:
         async with Load(clients, "/manifest.json").running() as load:
