@@ -71,6 +71,8 @@ pub enum Denial {
     AccountThrottle,
     /// A credential that the application has refused before, `guard.login.repeats` times.
     StaleCredential,
+    /// The same of a refresh token.
+    StaleGrant,
     /// Needs a proven session, and none was shown (`surface: login`).
     Unproven,
     /// Not among what strangers may reach (`surface: login`).
@@ -87,7 +89,7 @@ pub enum Denial {
 
 impl Denial {
     /// All of them, for metrics that exist before they count.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Malformed,
         Self::BadHost,
         Self::BadForwarding,
@@ -120,6 +122,7 @@ impl Denial {
         Self::LoginThrottle,
         Self::AccountThrottle,
         Self::StaleCredential,
+        Self::StaleGrant,
         Self::Unproven,
         Self::NotPublic,
         Self::Onboarding,
@@ -163,6 +166,7 @@ impl Denial {
             Self::LoginThrottle => "login_throttle",
             Self::AccountThrottle => "account_throttle",
             Self::StaleCredential => "stale_credential",
+            Self::StaleGrant => "stale_grant",
             Self::Unproven => "unproven",
             Self::NotPublic => "not_public",
             Self::Onboarding => "onboarding",
@@ -175,7 +179,9 @@ impl Denial {
     /// The status that says so to the client; those that end a connection without an answer have none.
     pub fn status(self) -> Option<StatusCode> {
         Some(match self {
-            Self::Malformed | Self::BadHost | Self::BadForwarding | Self::LoginBody => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::BadHost | Self::BadForwarding | Self::LoginBody | Self::StaleGrant => {
+                StatusCode::BAD_REQUEST
+            }
             Self::StaleCredential | Self::Unproven => StatusCode::UNAUTHORIZED,
             Self::Banned | Self::Onboarding => StatusCode::FORBIDDEN,
             Self::NotPublic | Self::OddPath => StatusCode::NOT_FOUND,

@@ -200,7 +200,7 @@ mod tests {
         let new = Devices::default();
         file.restore(&new);
         assert_eq!(new.credit(token, now), Credit::Good { device: 7 });
-        assert_eq!(new.credit(gone, now), Credit::Revoked);
+        assert_eq!(new.credit(gone, now), Credit::Revoked { times: 0 });
         assert_eq!(new.credit(expired, now), Credit::Expired { device: 9 });
         assert_eq!(new.credit(forgotten, now), Credit::Unknown);
         assert!(new.is_home(home, 5, hour, now + hour / 2));

@@ -9,6 +9,7 @@ use super::devices::{Credit, Home};
 use super::fingerprint::Fingerprint;
 use super::ledger::{End, Guess, Toll, Wait};
 use super::{Guard, Policy, Refusal, Visitor, Who};
+use crate::app::AttemptKind;
 use crate::client::ClientKey;
 use crate::denial::Denial;
 
@@ -25,6 +26,14 @@ pub struct Tried {
     pub proof: Option<Fingerprint>,
     /// Requests that carry it at once are one attempt.
     pub is_shared: bool,
+}
+
+impl Tried {
+    /// The answer to what was refused so often: in the words of the application, where clients tell by them whether they
+    /// are signed out.
+    fn stale(&self) -> Denial {
+        if self.kind == AttemptKind::Token.as_str() { Denial::StaleGrant } else { Denial::StaleCredential }
+    }
 }
 
 /// What the application has said.
@@ -77,8 +86,10 @@ impl Guard {
         let login = &policy.guard.login;
         let (who, account, is_shared) = (visitor.who(), tried.account, tried.is_shared);
         let guess = Guess { who, credential: tried.guess, account, is_shared };
-        let begun = match tried.proof.map(|proof| self.devices.times_refused(proof, now)) {
-            Some(times) if times >= login.repeats => Err(Refusal::from(Denial::StaleCredential)),
+        let begun = match tried.proof.map(|proof| self.devices.credit(proof, now)) {
+            Some(Credit::Bad { times } | Credit::Revoked { times }) if times >= login.repeats => {
+                Err(Refusal::from(tried.stale()))
+            }
             _ => self.ledger.begin(&guess, login, now).map_err(refusal),
         };
         if let Err(refusal) = begun {
@@ -217,16 +228,16 @@ impl Attempt {
                 self.guard.revoke(proof);
                 (End::Unjudged, "revoked")
             }
-            (Outcome::Failed, Some((proof, Credit::Expired { .. } | Credit::Revoked))) => {
+            (Outcome::Failed, Some((proof, Credit::Expired { .. } | Credit::Revoked { .. }))) => {
                 devices.refuse(proof, now);
                 (End::Unjudged, "revoked")
             }
-            (Outcome::Failed, Some((proof, Credit::Bad | Credit::Unknown))) => {
+            (Outcome::Failed, Some((proof, Credit::Bad { .. } | Credit::Unknown))) => {
                 devices.refuse(proof, now);
                 (End::Failed, "failed")
             }
             (Outcome::Failed, None) => (End::Failed, "failed"),
-            (Outcome::Abandoned, Some((_, Credit::Good { .. } | Credit::Expired { .. } | Credit::Revoked))) => {
+            (Outcome::Abandoned, Some((_, Credit::Good { .. } | Credit::Expired { .. } | Credit::Revoked { .. }))) => {
                 (End::Unjudged, "abandoned")
             }
             // Browsers break off pictures at every step; who has left has learnt nothing.

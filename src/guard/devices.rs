@@ -22,10 +22,14 @@ pub enum Credit {
     Expired {
         device: u64,
     },
-    /// It was accepted once, and refused since: worth nothing, but no guess either.
-    Revoked,
-    /// It was refused, and never accepted.
-    Bad,
+    /// It was accepted once, and refused since, lately so often: worth nothing, but no guess either.
+    Revoked {
+        times: u32,
+    },
+    /// It was refused so often, and never accepted.
+    Bad {
+        times: u32,
+    },
     Unknown,
 }
 
@@ -120,20 +124,19 @@ impl Default for Devices {
 impl Devices {
     /// What is known of a credential.
     pub fn credit(&self, credential: Fingerprint, now: Moment) -> Credit {
-        if let Some(proof) = self.proofs.peek(&credential, |proof| *proof) {
-            return match proof {
-                Proof { revoked: true, .. } => Credit::Revoked,
-                Proof { device, until, .. } if until > now => Credit::Good { device },
-                Proof { device, .. } => Credit::Expired { device },
-            };
+        let times = || {
+            let times = |refused: &Refused| if refused.lapses > now { refused.times } else { 0 };
+            self.refused.peek(&credential, times).unwrap_or_default()
+        };
+        match self.proofs.peek(&credential, |proof| *proof) {
+            Some(Proof { revoked: true, .. }) => Credit::Revoked { times: times() },
+            Some(Proof { device, until, .. }) if until > now => Credit::Good { device },
+            Some(Proof { device, .. }) => Credit::Expired { device },
+            None => match times() {
+                0 => Credit::Unknown,
+                times => Credit::Bad { times },
+            },
         }
-        if self.times_refused(credential, now) > 0 { Credit::Bad } else { Credit::Unknown }
-    }
-
-    /// How often a credential was refused within the last hour.
-    pub fn times_refused(&self, credential: Fingerprint, now: Moment) -> u32 {
-        let times = |refused: &Refused| if refused.lapses > now { refused.times } else { 0 };
-        self.refused.peek(&credential, times).unwrap_or(0)
     }
 
     /// A credential was accepted: believed for `lifetime`. It keeps the device it belongs to, unless that was revoked.
@@ -168,17 +171,20 @@ impl Devices {
         self.is_home(client, ANY_HOST, within, now)
     }
 
-    /// A credential was refused: out of the lane at once.
-    pub fn refuse(&self, credential: Fingerprint, now: Moment) {
-        if self.proofs.change(&credential, |proof| proof.revoked = true).is_some() {
+    /// A credential was refused: out of the lane at once. How often it has been, and whether it was good once.
+    pub fn refuse(&self, credential: Fingerprint, now: Moment) -> Credit {
+        let was_good = self.proofs.change(&credential, |proof| proof.revoked = true).is_some();
+        if was_good {
             self.version.fetch_add(1, Relaxed);
         }
-        self.refused.update(credential, now, Refused::default, |refused| {
+        let times = self.refused.update(credential, now, Refused::default, |refused| {
             if refused.lapses <= now {
                 *refused = Refused { times: 0, lapses: now + REFUSED_FOR };
             }
             refused.times = refused.times.saturating_add(1);
+            refused.times
         });
+        if was_good { Credit::Revoked { times } } else { Credit::Bad { times } }
     }
 
     /// Everything a device has proven is void, the addresses it was at included.
@@ -264,8 +270,11 @@ mod tests {
         assert_eq!(devices.credit(token, at(0)), Credit::Good { device: 7 });
         assert_eq!(devices.credit(token, at(1)), Credit::Expired { device: 7 });
         assert_eq!(devices.prove(token, 9, HOUR, at(2)), 7, "it stays the same device's");
-        devices.refuse(token, at(2));
-        assert_eq!(devices.credit(token, at(2)), Credit::Revoked);
+        for times in 1..4 {
+            assert_eq!(devices.refuse(token, at(2)), Credit::Revoked { times });
+            assert_eq!(devices.credit(token, at(2)), Credit::Revoked { times });
+        }
+        assert_eq!(devices.credit(token, at(3)), Credit::Revoked { times: 0 }, "and is asked about again");
         devices.prove(token, 7, HOUR, at(2));
         assert_eq!(devices.credit(token, at(2)), Credit::Good { device: 7 });
     }
@@ -292,12 +301,11 @@ mod tests {
         let devices = Devices::default();
         let token = Fingerprint(1);
         for times in 1..4 {
-            devices.refuse(token, at(0));
-            assert_eq!((devices.credit(token, at(0)), devices.times_refused(token, at(0))), (Credit::Bad, times));
+            assert_eq!(devices.refuse(token, at(0)), Credit::Bad { times });
+            assert_eq!(devices.credit(token, at(0)), Credit::Bad { times });
         }
         assert_eq!(devices.credit(token, at(1)), Credit::Unknown);
-        devices.refuse(token, at(1));
-        assert_eq!(devices.times_refused(token, at(1)), 1);
+        assert_eq!(devices.refuse(token, at(1)), Credit::Bad { times: 1 });
     }
 
     #[test]
@@ -318,8 +326,8 @@ mod tests {
             devices.prove(Fingerprint(token), device, HOUR, at(0));
         }
         devices.revoke_device(7);
-        assert_eq!(devices.credit(Fingerprint(1), at(0)), Credit::Revoked);
-        assert_eq!(devices.credit(Fingerprint(2), at(0)), Credit::Revoked);
+        assert_eq!(devices.credit(Fingerprint(1), at(0)), Credit::Revoked { times: 0 });
+        assert_eq!(devices.credit(Fingerprint(2), at(0)), Credit::Revoked { times: 0 });
         assert_eq!(devices.credit(Fingerprint(3), at(0)), Credit::Good { device: 8 });
     }
 }

@@ -79,8 +79,9 @@ pub fn host_id(host: &str) -> u32 {
 
 /// Closes the connections of clients that were banned.
 pub trait Bouncer: Send + Sync {
-    /// Ends the connections from `network` on which nobody has proven a session.
-    fn turn_out(&self, network: IpNet);
+    /// Ends the connections from `network` on which nobody has proven a session; where somebody lives, only those that
+    /// the guard is not asked about again.
+    fn turn_out(&self, network: IpNet, is_home: &dyn Fn(ClientAddr) -> bool);
 }
 
 /// Everything traffic has taught the gate about its clients. Bounded: less than 64 MiB in all.
@@ -241,6 +242,11 @@ impl Guard {
         Some(ban).filter(|_| holds && !self.is_never_banned(client, config))
     }
 
+    /// Whether a ban is in force for a client.
+    pub fn is_banned(&self, client: ClientAddr, config: &config::Guard) -> bool {
+        self.ban_of(client, config, self.now()).is_some()
+    }
+
     /// Who asks: `shown` are the fingerprints of what the request shows as proof of a session.
     pub fn visitor(&self, client: ClientAddr, shown: &[Fingerprint], policy: &Policy, now: Moment) -> Visitor {
         let config = &policy.guard;
@@ -249,7 +255,7 @@ impl Guard {
             match self.devices.credit(*credential, now) {
                 Credit::Good { device } => good = good.or(Some(device)),
                 Credit::Expired { device } => expired = expired.or(Some(device)),
-                Credit::Revoked | Credit::Bad | Credit::Unknown => {}
+                Credit::Revoked { .. } | Credit::Bad { .. } | Credit::Unknown => {}
             }
         }
         let key = client.key();
@@ -352,14 +358,26 @@ impl Guard {
             ban.strikes
         );
         self.metrics.guard.banned(ban.cause.as_str());
-        self.bouncer.turn_out(network);
+        self.turn_out(network, config, now);
+    }
+
+    fn turn_out(&self, network: IpNet, config: &config::Guard, now: Moment) {
+        let lifetime = config.known_device_lifetime;
+        self.bouncer.turn_out(network, &|client| self.devices.is_anyones_home(client.key(), lifetime, now));
     }
 
     /// Bans a network by the operator's word, whoever lives there.
-    pub fn ban_by_operator(&self, network: IpNet, span: Duration, reason: Option<Reason>) -> Result<Ban, RefusedBan> {
-        let ban = self.bans.add(network, span, reason, self.now())?;
+    pub fn ban_by_operator(
+        &self,
+        network: IpNet,
+        span: Duration,
+        reason: Option<Reason>,
+        config: &config::Guard,
+    ) -> Result<Ban, RefusedBan> {
+        let now = self.now();
+        let ban = self.bans.add(network, span, reason, now)?;
         self.metrics.guard.banned(ban.cause.as_str());
-        self.bouncer.turn_out(network);
+        self.turn_out(network, config, now);
         Ok(ban)
     }
 

@@ -68,7 +68,7 @@ impl Failure {
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong at the gate.", None),
         };
-        Some(Answer { status, message, retry_after, oauth_error: None })
+        Some(Answer { status, message, retry_after, error: None })
     }
 }
 

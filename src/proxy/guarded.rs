@@ -85,8 +85,12 @@ impl Request<'_> {
             }
             _ => {}
         }
-        if is_proven {
-            self.exchange.connection.set_proven();
+        let connection = &self.exchange.connection;
+        if self.asks.is_upgrade {
+            connection.begin_websocket(is_proven);
+        } else if is_proven && self.accepted.client == connection.peer {
+            // What a trusted proxy lends to one of its clients is no other's.
+            connection.set_proven();
         }
         Ok(watch)
     }

@@ -17,8 +17,9 @@ pub struct Answer {
     pub message: &'static str,
     /// Seconds after which it may be worth trying again.
     pub retry_after: Option<u32>,
-    /// The word for programs that ask for tokens (RFC 6749 section 5.2).
-    pub oauth_error: Option<&'static str>,
+    /// For programs, in the words of RFC 6749 section 5.2: Home Assistant's apps and frontend know by
+    /// `invalid_grant` alone that they are signed out, and show their login.
+    pub error: Option<&'static str>,
 }
 
 impl Answer {
@@ -38,7 +39,7 @@ impl Answer {
             Denial::Banned => "Access from your address is suspended for a while.",
             Denial::RateLimit => "Too many requests. Please try again shortly.",
             Denial::LoginThrottle | Denial::AccountThrottle => "Too many failed logins. Please try again later.",
-            Denial::StaleCredential | Denial::Unproven => "Please log in.",
+            Denial::StaleCredential | Denial::StaleGrant | Denial::Unproven => "Please log in.",
             Denial::NotPublic | Denial::OddPath => "There is nothing here.",
             Denial::Onboarding => "Home Assistant is set up from within the home network only.",
             Denial::LoginBody => "This is not a login that Home Assistant understands.",
@@ -46,7 +47,8 @@ impl Answer {
             _ => "The request could not be understood.",
         };
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
-        Self { status, message, retry_after: busy.then_some(5), oauth_error: None }
+        let error = (denial == Denial::StaleGrant).then_some("invalid_grant");
+        Self { status, message, retry_after: busy.then_some(5), error }
     }
 
     /// What a client is told whom the guard refuses.
@@ -58,15 +60,11 @@ impl Answer {
         Self { retry_after, ..answer }
     }
 
-    /// The same where tokens are asked for. The frontend takes 403 for the end of its session and forgets it, and only
-    /// `invalid_grant` (RFC 6749 section 5.2) for a token that has ended.
+    /// The same where tokens are asked for: the frontend takes 403 there for the end of its session, and forgets it.
     pub fn to_refused_token(refusal: Refusal) -> Self {
         let answer = Self::to_refused(refusal);
         match refusal.denial {
             Denial::Banned => Self { status: StatusCode::TOO_MANY_REQUESTS, ..answer },
-            Denial::StaleCredential => {
-                Self { status: StatusCode::BAD_REQUEST, oauth_error: Some("invalid_grant"), ..answer }
-            }
             _ => answer,
         }
     }
@@ -77,7 +75,7 @@ impl Answer {
             status: StatusCode::BAD_GATEWAY,
             message: "Home Assistant does not accept this gate yet. Its log says how to introduce them.",
             retry_after: Some(10),
-            oauth_error: None,
+            error: None,
         }
     }
 }
@@ -171,12 +169,12 @@ const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 
 fn body(answer: &Answer, form: Form) -> (&'static str, Bytes) {
-    if let Some(error) = answer.oauth_error {
-        return ("application/json", json!({ "error": error }).to_string().into());
-    }
     match form {
         Form::Html => ("text/html; charset=utf-8", page(answer).into()),
-        Form::Json => ("application/json", json!({ "message": answer.message }).to_string().into()),
+        Form::Json => match answer.error {
+            Some(error) => ("application/json", json!({ "error": error }).to_string().into()),
+            None => ("application/json", json!({ "message": answer.message }).to_string().into()),
+        },
         Form::Text => ("text/plain; charset=utf-8", format!("{}\n", answer.message).into()),
     }
 }
@@ -230,7 +228,7 @@ mod tests {
             let answer = Answer::to_refused_token(denial.into());
             (answer.status.as_u16(), String::from_utf8(body(&answer, Form::Json).1.to_vec()).unwrap())
         };
-        assert_eq!(told(Denial::StaleCredential), (400, r#"{"error":"invalid_grant"}"#.to_owned()));
+        assert_eq!(told(Denial::StaleGrant), (400, r#"{"error":"invalid_grant"}"#.to_owned()));
         for denial in [Denial::Banned, Denial::RateLimit, Denial::LoginThrottle] {
             assert_eq!(told(denial).0, 429, "{denial:?}");
         }

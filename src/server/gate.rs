@@ -95,7 +95,8 @@ impl Control for Gate {
             return Err(format!("{network} is within {never}, which guard.never_ban names"));
         }
         let reason = ban.reason().map(Reason::new).transpose().map_err(|refused| refused.to_string())?;
-        let ban = self.guard.ban_by_operator(network, ban.length(), reason).map_err(|refused| refused.to_string())?;
+        let ban = self.guard.ban_by_operator(network, ban.length(), reason, &snapshot.config.guard);
+        let ban = ban.map_err(|refused| refused.to_string())?;
         Ok(self.report(&ban))
     }
 
@@ -203,7 +204,7 @@ fn key_of(denial: Denial) -> Option<&'static str> {
         Denial::Banned => Some("guard.bans"),
         Denial::LoginThrottle => Some("guard.login.max_failures"),
         Denial::AccountThrottle => Some("guard.login.account_failures"),
-        Denial::StaleCredential => Some("guard.login.repeats"),
+        Denial::StaleCredential | Denial::StaleGrant => Some("guard.login.repeats"),
         Denial::Unproven | Denial::NotPublic | Denial::OddPath => Some("hosts[].surface"),
         Denial::Onboarding => Some("hosts[].onboarding"),
         _ => None,

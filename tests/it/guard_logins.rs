@@ -183,7 +183,7 @@ async fn what_is_no_login_never_reaches_the_upstream() {
         (guest.clone(), "/auth/login_flow/0", "[]", 400),
         (guest.clone(), "/auth/login_flow/0", "{\"client_id\":\"x\",\"password\":{\"a\":1}}", 400),
     ] {
-        assert_eq!(guest.post(path, body).await.status, expected, "{path} {:.40}", body);
+        assert_eq!(guest.post(path, body).await.status, expected, "{path} {body:.40}");
     }
     let chunked = b"POST /auth/login_flow HTTP/1.1\r\nHost: ha.test\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     let mut client = guest.connect().await;

@@ -14,6 +14,7 @@ from curl import Curl
 from echo import Echo
 from gate import Gate
 from home_assistant import HomeAssistant
+from household import Household
 from long_lived import LongLived
 
 HOST = "ha.example.test"
@@ -58,6 +59,11 @@ def home_assistant(request: pytest.FixtureRequest) -> Iterator[HomeAssistant]:
     instance = HomeAssistant(request.config.getoption("--release"), "real", "--totp-user", "careful")
     yield instance
     instance.forget()
+
+
+@pytest.fixture(scope="session")
+def household(home_assistant: HomeAssistant) -> Household:
+    return Household(home_assistant)
 
 
 @pytest.fixture(scope="session")
