@@ -14,7 +14,7 @@ use anyhow::Context;
 
 use crate::client::ClientAddr;
 use crate::clock::{Clock, Moment};
-use crate::guard::devices::{Devices, Home, Kept, Proof};
+use crate::guard::devices::{Devices, Home, Kept, Proof, Proven};
 use crate::guard::fingerprint::Fingerprint;
 
 const KEY_FILE: &str = "guard.key";
@@ -109,7 +109,7 @@ impl KnownDevices {
                     let address: IpAddr = address.parse().ok()?;
                     let home =
                         Home { client: ClientAddr::new(address).key(), host: u32::from_str_radix(host, 16).ok()? };
-                    devices.restore(Kept::Home(home, self.moment(proven.parse().ok()?)));
+                    devices.restore(Kept::Home(home, self.proven(proven.parse().ok()?)));
                 }
                 _ => return None,
             }
@@ -117,7 +117,13 @@ impl KnownDevices {
         Some(())
     }
 
-    /// Times that lie before the gate's start are its start: nothing is believed longer for it than it was.
+    /// When a session was proven: what had passed before the gate's start still counts.
+    fn proven(&self, unix: u64) -> Proven {
+        let then = UNIX_EPOCH + Duration::from_secs(unix);
+        Proven { at: self.clock.now(), before: SystemTime::now().duration_since(then).unwrap_or_default() }
+    }
+
+    /// Until when something is believed; what ended before the gate's start ends at it.
     fn moment(&self, unix: u64) -> Moment {
         let (now, wall) = (self.clock.now(), SystemTime::now());
         let then = UNIX_EPOCH + Duration::from_secs(unix);
@@ -142,7 +148,8 @@ impl KnownDevices {
                 format!("proof {} {device:016x} {} {word}", credential.to_hex(), self.unix(until))
             }
             Kept::Home(Home { client, host }, proven) => {
-                format!("home {} {host:08x} {}", client.network().addr(), self.unix(proven))
+                let unix = self.unix(proven.at).saturating_sub(proven.before.as_secs());
+                format!("home {} {host:08x} {unix}", client.network().addr())
             }
         }
     }
@@ -199,6 +206,27 @@ mod tests {
         assert_eq!(kept(&new).len(), 4);
         let mode = fs::metadata(directory.path().join(DEVICES_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// A restart a day would have kept an address reading for ever.
+    #[test]
+    fn a_home_grows_no_younger_by_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3600);
+        let clock = Clock::start();
+        let file = KnownDevices::new(directory.path(), clock);
+        let client = ClientAddr::new("203.0.113.1".parse().unwrap()).key();
+        let proven = Proven { at: clock.now(), before: 11 * hour };
+        let old = Devices::default();
+        old.restore(Kept::Home(Home { client, host: 5 }, proven));
+        for restart in 0..3 {
+            file.save(&old).unwrap();
+            let new = Devices::default();
+            file.restore(&new);
+            assert!(new.is_home(client, 5, 12 * hour, clock.now()), "{restart}");
+            assert!(!new.is_home(client, 5, 12 * hour, clock.now() + hour), "{restart}");
+            assert!(!new.is_home(client, 5, 11 * hour, clock.now()), "{restart}");
+        }
     }
 
     #[test]

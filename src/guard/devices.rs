@@ -77,12 +77,23 @@ pub struct Home {
 const ANY_HOST: u32 = 0;
 
 /// When a session was proven last.
-#[derive(Debug, Clone, Copy, Default)]
-struct Proven(Moment);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Proven {
+    /// When it was, or when the gate was told so.
+    pub at: Moment,
+    /// How long ago it was then: no moment lies before the gate's start.
+    pub before: Duration,
+}
+
+impl Proven {
+    fn age(self, now: Moment) -> Duration {
+        now.since(self.at).saturating_add(self.before)
+    }
+}
 
 impl Lapse for Proven {
     fn lapses(&self) -> Moment {
-        self.0 + HOME_FOR
+        self.at + HOME_FOR.saturating_sub(self.before)
     }
 }
 
@@ -150,13 +161,14 @@ impl Devices {
     /// A session was proven there.
     pub fn prove_home(&self, home: Home, now: Moment) {
         for home in [home, Home { host: ANY_HOST, ..home }] {
-            self.homes.update(home, now, Proven::default, |proven| proven.0 = now);
+            self.homes
+                .update(home, now, Proven::default, |proven| *proven = Proven { at: now, before: Duration::ZERO });
         }
     }
 
     /// Whether a session was proven from this address at `host` in the last `within`.
     pub fn is_home(&self, client: ClientKey, host: u32, within: Duration, now: Moment) -> bool {
-        self.homes.peek(&Home { client, host }, |proven| now.since(proven.0) < within).unwrap_or(false)
+        self.homes.peek(&Home { client, host }, |proven| proven.age(now) < within).unwrap_or(false)
     }
 
     /// The same at whatever host.
@@ -214,7 +226,7 @@ impl Devices {
     /// What outlives the process.
     pub fn for_each(&self, look: &mut impl FnMut(Kept)) {
         self.proofs.for_each(|credential, proof| look(Kept::Proof(*credential, *proof)));
-        self.homes.for_each(|home, proven| look(Kept::Home(*home, proven.0)));
+        self.homes.for_each(|home, proven| look(Kept::Home(*home, *proven)));
     }
 
     /// Puts back what an earlier process has written down.
@@ -224,7 +236,7 @@ impl Devices {
                 self.proofs.update(credential, Moment::START, || proof, |_| ());
             }
             Kept::Home(home, proven) => {
-                self.homes.update(home, Moment::START, || Proven(proven), |_| ());
+                self.homes.update(home, Moment::START, || proven, |_| ());
             }
         }
     }
@@ -240,7 +252,7 @@ impl Devices {
 pub enum Kept {
     Proof(Fingerprint, Proof),
     /// When a session was proven there last.
-    Home(Home, Moment),
+    Home(Home, Proven),
 }
 
 #[cfg(test)]
