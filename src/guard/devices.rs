@@ -101,7 +101,7 @@ const HOMES: usize = 16_384;
 /// After that a refused credential is asked about again: a backup may have brought it back.
 const REFUSED_FOR: Duration = Duration::from_secs(3600);
 
-/// Proofs, refusals and homes. Bounded: about 10 MiB at its fullest.
+/// Proofs, refusals and homes. Bounded: about 7 MiB at its fullest.
 #[derive(Debug)]
 pub struct Devices {
     proofs: Table<Fingerprint, Proof>,

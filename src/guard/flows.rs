@@ -31,7 +31,7 @@ impl Lapse for Flow {
 const KEPT: Duration = Duration::from_secs(3600);
 const FLOWS: usize = 16_384;
 
-/// By a short fingerprint of the flow's id. Bounded: 16,384 logins, about 2 MiB.
+/// By a short fingerprint of the flow's id. Bounded: 16,384 logins, 2 MiB.
 #[derive(Debug)]
 pub struct Flows(Table<u64, Flow>);
 

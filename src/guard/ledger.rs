@@ -3,6 +3,7 @@
 //! Distinct credentials count: the same stale token a thousand times is one failure. An attempt takes its place before
 //! the answer is known, so a burst of parallel guesses gets no more answers than as many one after another.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -59,7 +60,8 @@ const WIDER: [(u8, u32); 2] = [(56, 4), (48, 16)];
 /// An attempt that meets others in flight may come again so soon.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
 
-/// All that is known of failures. Bounded: about 25 MiB at its fullest.
+/// All that is known of failures. Bounded: about 12 MiB at its fullest; half a MiB more for each failure by which
+/// `max_failures` is above its default.
 #[derive(Debug)]
 pub struct Ledger {
     clients: Table<Who, Tally>,
@@ -67,7 +69,8 @@ pub struct Ledger {
     accounts: Table<u64, Account>,
 }
 
-const CLIENTS: usize = 65_536;
+/// With as many failures as are not yet a ban, 300,000 guesses are remembered: 500 a second for the usual window.
+const CLIENTS: usize = 32_768;
 const NETWORKS: usize = 32_768;
 const ACCOUNTS: usize = 16_384;
 
@@ -78,6 +81,11 @@ impl Default for Ledger {
 }
 
 impl Ledger {
+    /// A quarter of the size, for what nobody guesses in earnest.
+    pub fn small() -> Self {
+        Self { clients: Table::new(CLIENTS / 4), networks: Table::new(NETWORKS / 4), accounts: Table::new(64) }
+    }
+
     /// Takes a place for an attempt, until [`end`](Self::end).
     ///
     /// # Errors
@@ -165,7 +173,7 @@ impl Ledger {
     /// Forgets the failures of one client, after its ban was lifted.
     pub fn forgive(&self, who: Who) {
         self.clients.change(&who, |tally| {
-            tally.failures.clear();
+            tally.failures = Vec::new();
             tally.throttle = Throttle::default();
         });
     }
@@ -191,11 +199,37 @@ impl Ledger {
     }
 }
 
+/// In sixteen bytes: strangers make us remember half a million of them.
 #[derive(Debug, Clone, Copy)]
 struct Failure {
     credential: u64,
-    account: Option<u64>,
-    at: Moment,
+    account: Option<AccountTag>,
+    /// In whole seconds since the start, rounded down.
+    at: u32,
+}
+
+/// Half of an account's fingerprint: enough to tell a client's own failures apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AccountTag(NonZeroU32);
+
+impl AccountTag {
+    fn of(guess: &Guess) -> Option<Self> {
+        NonZeroU32::new(guess.account? as u32).map(Self)
+    }
+}
+
+impl Failure {
+    fn new(guess: &Guess, now: Moment) -> Self {
+        Self { credential: guess.credential, account: AccountTag::of(guess), at: seconds(now) }
+    }
+
+    fn is_recent(&self, limits: &LoginLimits, now: Moment) -> bool {
+        now.since(Moment::START + Duration::from_secs(self.at.into())) < limits.window
+    }
+}
+
+fn seconds(moment: Moment) -> u32 {
+    u32::try_from(moment.since(Moment::START).as_secs()).unwrap_or(u32::MAX)
 }
 
 /// One client's failures and attempts.
@@ -228,7 +262,7 @@ impl Tally {
             self.enter(guess);
             return Ok(());
         }
-        self.failures.retain(|failure| now.since(failure.at) < limits.window);
+        self.failures.retain(|failure| failure.is_recent(limits, now));
         if self.failures.len() >= limits.max_failures as usize {
             // Not banned, since it may not be or bans are off: one attempt after another, ever more slowly.
             self.throttle.pass(limits, now)?;
@@ -261,6 +295,9 @@ impl Tally {
         if self.in_flight[at].count == 0 {
             self.in_flight.swap_remove(at);
         }
+        if self.in_flight.is_empty() {
+            self.in_flight = Vec::new(); // who is quiet costs nothing
+        }
     }
 
     /// Whether it is a failure not counted before, and how many there are.
@@ -270,7 +307,8 @@ impl Tally {
             End::Unjudged => {}
             // Whoever got in has mistyped before; what was tried on other accounts stays.
             End::Succeeded => {
-                self.failures.retain(|failure| failure.account.is_none() || failure.account != guess.account);
+                let account = AccountTag::of(guess);
+                self.failures.retain(|failure| failure.account.is_none() || failure.account != account);
             }
             End::Failed => return (self.fail(guess, limits, now), self.recent(limits, now).count()),
         }
@@ -280,21 +318,23 @@ impl Tally {
     fn fail(&mut self, guess: &Guess, limits: &LoginLimits, now: Moment) -> bool {
         self.lapses = now + limits.window;
         if let Some(known) = self.failures.iter_mut().find(|failure| failure.credential == guess.credential) {
-            known.at = now;
+            known.at = seconds(now);
             return false;
         }
-        self.failures.retain(|failure| now.since(failure.at) < limits.window);
+        self.failures.retain(|failure| failure.is_recent(limits, now));
         if self.failures.len() >= limits.max_failures as usize {
             self.throttle.fail(limits, now);
             self.lapses = self.lapses.max(self.throttle.lapses(limits));
             self.failures.remove(0);
         }
-        self.failures.push(Failure { credential: guess.credential, account: guess.account, at: now });
+        // To the byte: a vector that doubles would take half as much again.
+        self.failures.reserve_exact(1);
+        self.failures.push(Failure::new(guess, now));
         true
     }
 
     fn recent(&self, limits: &LoginLimits, now: Moment) -> impl Iterator<Item = &Failure> {
-        self.failures.iter().filter(move |failure| now.since(failure.at) < limits.window)
+        self.failures.iter().filter(move |failure| failure.is_recent(limits, now))
     }
 }
 

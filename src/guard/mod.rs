@@ -147,7 +147,7 @@ impl Guard {
             session_keys: Fingerprints::new(&session_key),
             buckets: Buckets::new(BUCKETS),
             ledger: Ledger::default(),
-            capabilities: Ledger::default(),
+            capabilities: Ledger::small(),
             devices: Devices::default(),
             flows: Flows::default(),
             doubts: Table::new(DOUBTS),

@@ -27,7 +27,7 @@ pub(super) struct Asks {
     pub authorization: Option<HeaderValue>,
     /// The fingerprint of the token in it.
     pub bearer: Option<Fingerprint>,
-    /// Everything in the head that may be guessed, as one guess.
+    /// Everything in the head that may be guessed, as one guess; zero where nothing is asked for by it.
     pub presented: u64,
     /// The gate's own cookie.
     pub cookie: Option<Fingerprint>,
@@ -54,6 +54,7 @@ impl Asks {
         let path = target.split('?').next().unwrap_or_default();
         let is_public = is_read && endpoint.reach() == Reach::Session && is_below(path, &route.public_paths);
         let presented = endpoint.presented();
+        let guess = || guard.short(Kind::Token, host, secret_of(presented).as_bytes());
         let flow_id = endpoint.flow_id().map(str::to_owned);
         Self {
             app: route.app,
@@ -62,7 +63,7 @@ impl Asks {
             flow: flow_id.as_ref().map(|id| guard.short(Kind::Flow, host, id.as_bytes())),
             authorization: presented.authorization.and_then(|field| HeaderValue::from_bytes(field).ok()),
             bearer: presented.authorization.map(|field| guard.proof(host, token_in(field))),
-            presented: guard.short(Kind::Token, host, secret_of(presented).as_bytes()),
+            presented: endpoint.question().attempt().map_or(0, |_| guess()),
             cookie: guard.cookie(host, headers),
             host: route.name.clone(),
             reach: if is_public { Reach::Login } else { endpoint.reach() },

@@ -33,6 +33,24 @@ fn fail(ledger: &Ledger, guess: Guess, now: Moment) -> Result<Toll, Wait> {
 }
 
 #[test]
+fn a_failure_takes_16_bytes() {
+    assert_eq!((size_of::<Failure>(), size_of::<Tally>()), (16, 56));
+}
+
+#[test]
+fn a_lifted_ban_gives_the_memory_of_its_failures_back() {
+    let ledger = Ledger::default();
+    let guesser = client("203.0.113.1");
+    for n in 0..4 {
+        fail(&ledger, guess(guesser, n), at(0)).unwrap();
+    }
+    let room = || ledger.clients.peek(&guesser, |tally| tally.failures.capacity());
+    assert_eq!(room(), Some(4), "to the byte");
+    ledger.forgive(guesser);
+    assert_eq!(room(), Some(0));
+}
+
+#[test]
 fn distinct_guesses_exhaust_a_client_and_not_its_neighbour() {
     let ledger = Ledger::default();
     let (guesser, neighbour) = (client("203.0.113.1"), client("203.0.113.2"));
