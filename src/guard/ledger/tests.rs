@@ -34,7 +34,7 @@ fn fail(ledger: &Ledger, guess: Guess, now: Moment) -> Result<Toll, Wait> {
 
 #[test]
 fn a_failure_takes_16_bytes() {
-    assert_eq!((size_of::<Failure>(), size_of::<Tally>()), (16, 56));
+    assert_eq!((size_of::<Failure>(), size_of::<Tally>()), (16, 72));
 }
 
 #[test]
