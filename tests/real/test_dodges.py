@@ -175,8 +175,8 @@ class Tried:
     dodge: str
     address: str
     statuses: list[object]
+    # Guesses that Home Assistant has counted but not looked at, for their form has a field too many.
     unread: int
-    """Guesses that Home Assistant has counted but not looked at, for their form has a field too many."""
 
 
 def _try(dodge: str, outsider: Outsider, directory: Path) -> Tried:
