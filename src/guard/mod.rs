@@ -41,7 +41,6 @@ use flows::Flows;
 use hidden::Hidden;
 use ledger::Ledger;
 use rate_limit::{BucketKey, Buckets, Limit};
-use table::{Lapse, Table};
 
 /// A request that may not pass, and when it may come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,25 +99,11 @@ pub struct Guard {
     capabilities: Ledger,
     devices: Devices,
     flows: Flows,
-    doubts: Table<Fingerprint, Doubt>,
     refusals: Refusals,
     hidden: Hidden,
     /// What the names in `guard.never_ban` mean at present.
     never_ban_addresses: ArcSwap<Vec<IpAddr>>,
 }
-
-/// From when on a bearer may be doubted again.
-#[derive(Debug, Default)]
-struct Doubt(Moment);
-
-impl Lapse for Doubt {
-    fn lapses(&self) -> Moment {
-        self.0
-    }
-}
-
-const DOUBTS: usize = 1024;
-const DOUBT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Clients with a request in hand or lately; full buckets are forgotten first.
 const BUCKETS: usize = 131_072;
@@ -150,7 +135,6 @@ impl Guard {
             capabilities: Ledger::small(),
             devices: Devices::default(),
             flows: Flows::default(),
-            doubts: Table::new(DOUBTS),
             refusals: Refusals::default(),
             hidden: Hidden::default(),
             never_ban_addresses: ArcSwap::default(),
@@ -337,18 +321,6 @@ impl Guard {
         self.devices.refuse(credential, self.now());
     }
 
-    /// Whether a good bearer that met a 401 may be asked about: once a minute.
-    pub fn may_doubt(&self, credential: Fingerprint) -> bool {
-        let now = self.now();
-        self.doubts.update(credential, now, Doubt::default, |doubt| {
-            let may = doubt.0 <= now;
-            if may {
-                doubt.0 = now + DOUBT_PAUSE;
-            }
-            may
-        })
-    }
-
     /// Bans a network for the failures of its clients, and turns its strangers out.
     fn ban(&self, network: IpNet, config: &config::Guard, now: Moment) {
         let ban = self.bans.strike(network, &escalation(&config.bans), now);
@@ -406,7 +378,6 @@ impl Guard {
         self.capabilities.sweep(now);
         self.devices.sweep(now);
         self.flows.sweep(now);
-        self.doubts.sweep(now);
         self.refusals.sweep(now);
         self.bans.sweep(&escalation(&config.bans), now);
         self.measure(now);

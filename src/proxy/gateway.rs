@@ -237,7 +237,9 @@ impl ProxyHttp for Gateway {
         let Some(forwarding) = ctx.forwarding() else { return Ok(()) };
         let over_tls = forwarding.exchange.connection.server_name.is_some();
         headers::to_client(response, &forwarding.accepted.route, over_tls)?;
-        forwarding.watch.head(response)
+        forwarding.watch.head(response)?;
+        forwarding.watch.doubt().await;
+        Ok(())
     }
 
     fn response_body_filter(

@@ -89,9 +89,7 @@ impl Watch {
         if may_prove && self.known_by.is_none() {
             self.give_cookie(response)?;
         }
-        if let Some(believed) = self.believed.take().filter(|_| status == StatusCode::UNAUTHORIZED) {
-            doubt(believed, self.guard.clone());
-        }
+        self.believed = self.believed.take().filter(|_| status == StatusCode::UNAUTHORIZED);
         let encoding = response.headers.get(header::CONTENT_ENCODING);
         let encoding = encoding.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         self.head = Some(Head { status, encoding });
@@ -99,6 +97,17 @@ impl Watch {
             self.settle();
         }
         Ok(())
+    }
+
+    /// A 401 to a good bearer: signed out, or an administrator's view asked for by somebody who is none. Home Assistant
+    /// is asked which before the client has the answer, so that its next request finds the verdict.
+    pub async fn doubt(&mut self) {
+        let Some(Believed { bearer, field, accepted }) = self.believed.take() else { return };
+        if let Answer::Failed(_) = bearer::ask(&field, &accepted).await {
+            self.guard.revoke(bearer);
+            // The answer that raised the doubt was a refusal, too.
+            self.guard.devices().refuse(bearer, self.guard.now());
+        }
     }
 
     fn give_cookie(&mut self, response: &mut ResponseHeader) -> pingora::Result<()> {
@@ -202,17 +211,4 @@ fn end(attempt: Option<Attempt>, outcome: Outcome) {
 /// Whether a cookie is somebody's: one that was only given stays with whoever copied it.
 fn is_known(guard: &Guard, cookie: Fingerprint) -> bool {
     matches!(guard.devices().credit(cookie, guard.now()), Credit::Good { .. } | Credit::Expired { .. })
-}
-
-/// A 401 to a good bearer: signed out, or an administrator's view asked for by somebody who is none. Home Assistant is
-/// asked which, behind the answer's back.
-fn doubt(believed: Believed, guard: Arc<Guard>) {
-    if !guard.may_doubt(believed.bearer) {
-        return;
-    }
-    tokio::spawn(async move {
-        if let Answer::Failed(_) = bearer::ask(&believed.field, &believed.accepted).await {
-            guard.revoke(believed.bearer);
-        }
-    });
 }

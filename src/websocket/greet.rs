@@ -210,6 +210,8 @@ impl<'a> Greeting<'a> {
                 ready!(self.down.poll_clear(&mut self.client, cx)).map_err(|_| End::Broken)?;
             }
             match self.verdict {
+                // Nothing may follow, and the client's answer to it waits here behind its first message.
+                Verdict::NotYet if self.down.boundary.is_closed() => return Poll::Ready(Err(End::Upstream)),
                 Verdict::NotYet => {}
                 // Nobody can have judged a message that has not been sent.
                 Verdict::Accepted if !self.login.is_waiting() => return Poll::Ready(Err(End::UpstreamUnreadable)),

@@ -3,10 +3,12 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 from ports import free_port
@@ -89,7 +91,10 @@ class HomeAssistant:
         return wait_for(f"a line with {marker!r} in Home Assistant's log", look)
 
     def failures_of(self, address: str) -> int:
-        """How many requests and messages of a client Home Assistant has refused and counted as attempts to log in."""
+        return self.failures()[address]
+
+    def failures(self) -> Counter[str]:
+        """How many requests and messages Home Assistant has refused and counted as attempts to log in, by client."""
         # The log is written by a thread: when a later refusal is there, so are the earlier ones.
         marker = f"sentinel{next(_sentinels)}x"
         request = urllib.request.Request(f"{self.url}/api/?{marker}", headers={"Authorization": "Bearer sentinel"})
@@ -98,8 +103,8 @@ class HomeAssistant:
         except urllib.error.HTTPError as refusal:
             assert refusal.code == 401, refusal
         self.log_line(marker)
-        words = ("Login attempt or request with invalid authentication", f"({address})")
-        return sum(all(word in line for word in words) for line in self._log())
+        client = re.compile(r"Login attempt or request with invalid authentication from \S+ \(([^)]+)\)\. Requested URL")
+        return Counter(found[1] for line in self._log() if (found := client.search(line)))
 
     def _log(self) -> list[str]:
         return Path(self._facts["log"]).read_text(errors="replace").splitlines()

@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 from conftest import TRUSTED_PROXY
 from curl import Answer, Curl
 
-_addresses = (f"{network}.{host}" for network in ("203.0.113", "198.51.100", "192.0.2") for host in range(1, 255))
+# The first ones are those that other tests name.
+_addresses = (f"{network}.{host}" for network in ("203.0.113", "198.51.100", "192.0.2") for host in range(20, 255))
 _local_addresses = (f"127.40.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 _secrets = itertools.count(1)
 

@@ -27,17 +27,20 @@ class Scene:
     household: Household
 
 
+# Does what must come before, and returns the request that is looked at.
+Prepare = Callable[[Scene, Outsider], Callable[[], Answer]]
+
+
 @dataclass(frozen=True)
 class Row:
-    """`prepare` does what must come before, and returns the request that is looked at."""
 
     number: int
     name: str
     status: int
     says: bytes
-    prepare: Callable[[Scene, Outsider], Callable[[], Answer]]
+    prepare: Prepare
+    # Of the attempt that fails, in the gate's metric; none if the row is harmless.
     kind: str | None = None
-    """Of the attempt that fails, in the gate's metric; none if the row is harmless."""
     only_newest: bool = False
 
     def __str__(self) -> str:
@@ -110,7 +113,7 @@ def _missing_field(_: Scene, outsider: Outsider) -> Callable[[], Answer]:
     return lambda: outsider.step(flow, username=fresh_secret(8))
 
 
-def _raw_step(body: str) -> Callable[[Scene, Outsider], Callable[[], Answer]]:
+def _raw_step(body: str) -> Prepare:
     def prepare(_: Scene, outsider: Outsider) -> Callable[[], Answer]:
         flow = outsider.begin()
         return lambda: outsider.post_json(f"/auth/login_flow/{flow}", body)
@@ -118,7 +121,7 @@ def _raw_step(body: str) -> Callable[[Scene, Outsider], Callable[[], Answer]]:
     return prepare
 
 
-def _beginning_with(**fields: object) -> Callable[[Scene, Outsider], Callable[[], Answer]]:
+def _beginning_with(**fields: object) -> Prepare:
     return lambda _, outsider: lambda: outsider.post_json("/auth/login_flow", outsider.beginning(**fields))
 
 
@@ -138,7 +141,7 @@ def _local_only_user(scene: Scene, outsider: Outsider) -> Callable[[], Answer]:
 
 
 # ---------------------------------------------------------------- tokens
-def _token(**fields: str) -> Callable[[Scene, Outsider], Callable[[], Answer]]:
+def _token(**fields: str) -> Prepare:
     return lambda _, outsider: lambda: outsider.token(**{"code": fresh_secret(), **fields})
 
 
@@ -187,7 +190,7 @@ def _field_twice(_: Scene, outsider: Outsider) -> Callable[[], Answer]:
 
 
 # ---------------------------------------------------------------- what a session opens
-def _bearer(make: Callable[[Scene, Outsider], str], target: str = "/api/states", *options: str):
+def _bearer(make: Callable[[Scene, Outsider], str], target: str = "/api/states", *options: str) -> Prepare:
     def prepare(scene: Scene, outsider: Outsider) -> Callable[[], Answer]:
         authorization = make(scene, outsider)
         return lambda: outsider.ask(target, "--header", f"Authorization: {authorization}", *options)
@@ -195,7 +198,7 @@ def _bearer(make: Callable[[Scene, Outsider], str], target: str = "/api/states",
     return prepare
 
 
-def _camera(*, stream: bool = False, token: Callable[[], str] | None = None, bearer: bool = False):
+def _camera(*, stream: bool = False, token: Callable[[], str] | None = None, bearer: bool = False) -> Prepare:
     def prepare(scene: Scene, outsider: Outsider) -> Callable[[], Answer]:
         target = f"/api/camera_proxy{'_stream' if stream else ''}/{scene.home_assistant.camera[0]}"
         query = f"?token={token()}" if token else ""
@@ -205,7 +208,7 @@ def _camera(*, stream: bool = False, token: Callable[[], str] | None = None, bea
     return prepare
 
 
-def _signature(of: str, asked: str):
+def _signature(of: str, asked: str) -> Prepare:
     def prepare(scene: Scene, outsider: Outsider) -> Callable[[], Answer]:
         signature = scene.household.signed(of).split("authSig=")[1]
         return lambda: outsider.ask(f"{asked}?authSig={signature}")
@@ -218,7 +221,7 @@ def _made_up_signature(_: Scene, outsider: Outsider) -> Callable[[], Answer]:
     return lambda: outsider.ask(f"/api/backup/download/1?authSig={head}.{fresh_secret()}.{fresh_secret()}")
 
 
-def _no_administrator(target: str):
+def _no_administrator(target: str) -> Prepare:
     def prepare(scene: Scene, outsider: Outsider) -> Callable[[], Answer]:
         token = scene.household.tokens(outsider.application, scene.household.guest)["access_token"]
 
@@ -232,11 +235,11 @@ def _no_administrator(target: str):
     return prepare
 
 
-def _ask(target: str, *options: str):
+def _ask(target: str, *options: str) -> Prepare:
     return lambda _, outsider: lambda: outsider.ask(target.replace("SECRET", fresh_secret(64)), *options)
 
 
-def _capability(of: str):
+def _capability(of: str) -> Prepare:
     return lambda _, outsider: lambda: outsider.ask(of.replace("SECRET", fresh_secret()))
 
 

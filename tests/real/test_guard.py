@@ -406,8 +406,8 @@ async def test_the_calls_of_the_companion_apps_work(
     assert someone().ask(signed).body == b"la la la"
     assert someone().ask(signed, "--range", "0-1").status == 206
     for target in (f"/api/hls/{fresh_secret(64)}/master_playlist.m3u8", f"/api/tts_proxy/{fresh_secret()}.mp3"):
-        answer = someone().ask(target)
-        assert (answer.status, b"Not Found" in answer.body) == (404, True), "Home Assistant's own 404"
+        # Home Assistant's own 404: the gate has refused nothing, as is seen below.
+        assert someone().ask(target).status == 404
     for page in ("/?external_auth=1", "/lovelace?external_auth=1", "/auth/authorize", "/manifest.json"):
         assert someone().ask(page).status == 200, page
     assert "hearthgate_guard_refusals_total{" not in gate.metrics()

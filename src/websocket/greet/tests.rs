@@ -338,6 +338,19 @@ async fn either_side_may_leave_before_the_verdict() {
     assert_eq!(ends.parted().await, (End::Upstream, Vec::new(), Vec::new()));
 }
 
+/// Home Assistant closes without a verdict when the first message is no JSON, and waits ten seconds for the answer.
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_closes_without_a_verdict_ends_it_at_once() {
+    let mut ends = start();
+    let message = text(true, "not JSON");
+    ends.client.write_all(&message).await.unwrap();
+    expect(&mut ends.upstream, &message).await;
+    ends.upstream.write_all(&close_frame(1000)).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(rest_of(&mut ends.client).await, close_frame(1000));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_does_not_escape_the_verdict() {
     for verdict in [REFUSED, ACCEPTED] {
