@@ -68,6 +68,11 @@ impl Connection {
         self.proven.store(true, Relaxed);
     }
 
+    /// From here on it belongs to one WebSocket, which has yet to prove a session unless `is_proven`.
+    pub fn begin_websocket(&self, is_proven: bool) {
+        self.proven.store(is_proven, Relaxed);
+    }
+
     pub fn is_proven(&self) -> bool {
         self.proven.load(Relaxed)
     }

@@ -14,13 +14,15 @@ use anyhow::Context;
 
 use crate::client::ClientAddr;
 use crate::clock::{Clock, Moment};
-use crate::guard::devices::{Devices, Home, Kept, Proof};
+use crate::guard::devices::{Devices, Home, Kept, Proof, Proven};
 use crate::guard::fingerprint::Fingerprint;
 
 const KEY_FILE: &str = "guard.key";
 const DEVICES_FILE: &str = "known-devices";
 /// The first line of the file of devices.
 const FORMAT: &str = "hearthgate known devices 1";
+/// Beyond `known_device_lifetime`, and the month that it is remembered.
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
 /// More than the tables of devices can fill.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -96,20 +98,24 @@ impl KnownDevices {
     fn restore_lines(&self, text: &str, devices: &Devices) -> Option<()> {
         let mut lines = text.lines();
         (lines.next()? == FORMAT).then_some(())?;
+        let now = self.clock.now();
         for line in lines {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
-                ["proof", credential, device, until, revoked] => {
+                ["proof", credential, device, until, lapses, revoked] => {
                     let credential = Fingerprint::from_hex(credential)?;
                     let device = u64::from_str_radix(device, 16).ok()?;
-                    let until = self.moment(until.parse().ok()?);
-                    devices.restore(Kept::Proof(credential, Proof { device, until, revoked: revoked == "revoked" }));
+                    let (until, lapses) = (self.moment(until.parse().ok()?), self.moment(lapses.parse().ok()?));
+                    let proof = Proof { device, until, revoked: revoked == "revoked", lapses };
+                    devices.restore(Kept::Proof(credential, proof), now);
                 }
-                ["home", address, host, proven] => {
+                ["home", address, host, device, at] => {
                     let address: IpAddr = address.parse().ok()?;
                     let home =
                         Home { client: ClientAddr::new(address).key(), host: u32::from_str_radix(host, 16).ok()? };
-                    devices.restore(Kept::Home(home, self.moment(proven.parse().ok()?)));
+                    let at = self.moment(at.parse().ok()?).min(now);
+                    let proven = Proven { at, device: u64::from_str_radix(device, 16).ok()? };
+                    devices.restore(Kept::Home(home, proven), now);
                 }
                 _ => return None,
             }
@@ -117,11 +123,13 @@ impl KnownDevices {
         Some(())
     }
 
-    /// Times that lie before the gate's start are its start: nothing is believed longer for it than it was.
+    /// Nothing lies further ahead than the longest lifetime: a small computer starts in 1970 and sets its clock later.
     fn moment(&self, unix: u64) -> Moment {
         let (now, wall) = (self.clock.now(), SystemTime::now());
-        let then = UNIX_EPOCH + Duration::from_secs(unix);
-        then.duration_since(wall).map_or(Moment::START, |ahead| now + ahead)
+        match (UNIX_EPOCH + Duration::from_secs(unix)).duration_since(wall) {
+            Ok(ahead) => now + ahead.min(LONGEST),
+            Err(past) => now - past.duration(),
+        }
     }
 
     /// Writes down who is known.
@@ -137,12 +145,13 @@ impl KnownDevices {
 
     fn line(&self, entry: Kept) -> String {
         match entry {
-            Kept::Proof(credential, Proof { device, until, revoked }) => {
-                let word = if revoked { "revoked" } else { "good" };
-                format!("proof {} {device:016x} {} {word}", credential.to_hex(), self.unix(until))
+            Kept::Proof(credential, Proof { device, until, revoked, lapses }) => {
+                let (word, until, lapses) =
+                    (if revoked { "revoked" } else { "good" }, self.unix(until), self.unix(lapses));
+                format!("proof {} {device:016x} {until} {lapses} {word}", credential.to_hex())
             }
-            Kept::Home(Home { client, host }, proven) => {
-                format!("home {} {host:08x} {}", client.network().addr(), self.unix(proven))
+            Kept::Home(Home { client, host }, Proven { at, device }) => {
+                format!("home {} {host:08x} {device:016x} {}", client.network().addr(), self.unix(at))
             }
         }
     }
@@ -159,13 +168,6 @@ mod tests {
     use super::*;
     use crate::guard::devices::Credit;
 
-    fn kept(devices: &Devices) -> Vec<Kept> {
-        let mut all = Vec::new();
-        devices.for_each(&mut |entry| all.push(entry));
-        all.sort_by_key(|entry| format!("{entry:?}"));
-        all
-    }
-
     #[test]
     fn the_key_is_made_once_and_is_nobody_elses() {
         let directory = tempfile::tempdir().unwrap();
@@ -181,22 +183,28 @@ mod tests {
     #[test]
     fn who_is_known_outlives_the_process() {
         let directory = tempfile::tempdir().unwrap();
-        let file = KnownDevices::new(directory.path(), Clock::start());
-        let (old, hour) = (Devices::default(), Duration::from_secs(3600));
-        let token = Fingerprint::from_hex("00112233445566778899aabbccddeeff").unwrap();
-        let gone = Fingerprint::from_hex("ff112233445566778899aabbccddeeff").unwrap();
-        old.prove(token, 7, hour, Moment::START);
-        old.prove(gone, 8, hour, Moment::START);
-        old.refuse(gone, Moment::START);
-        let client = ClientAddr::new("2001:db8::1".parse().unwrap()).key();
-        old.prove_home(Home { client, host: 5 }, Moment::START);
+        let clock = Clock::start();
+        let file = KnownDevices::new(directory.path(), clock);
+        let (old, hour, now) = (Devices::default(), Duration::from_secs(3600), clock.now());
+        let print = |digits: &str| Fingerprint::from_hex(&digits.repeat(16)).unwrap();
+        let [token, gone, expired, forgotten] = ["01", "02", "03", "04"].map(print);
+        old.prove(token, 7, hour, now);
+        old.prove(gone, 8, hour, now);
+        old.refuse(gone, now);
+        old.prove(expired, 9, hour, now - 2 * hour);
+        old.prove(forgotten, 9, hour, now - 200 * hour);
+        let [home, past] = ["2001:db8::1", "192.0.2.1"].map(|ip| ClientAddr::new(ip.parse().unwrap()).key());
+        old.prove_home(Home { client: home, host: 5 }, 7, now);
+        old.prove_home(Home { client: past, host: 5 }, 7, now - 100 * hour);
         file.save(&old).unwrap();
         let new = Devices::default();
         file.restore(&new);
-        assert_eq!(new.credit(token, Moment::START), Credit::Good { device: 7 });
-        assert_eq!(new.credit(gone, Moment::START), Credit::Revoked { times: 0 });
-        assert!(new.is_home(client, 5, hour, Moment::START + hour / 2));
-        assert_eq!(kept(&new).len(), 4);
+        assert_eq!(new.credit(token, now), Credit::Good { device: 7 });
+        assert_eq!(new.credit(gone, now), Credit::Revoked { times: 0 });
+        assert_eq!(new.credit(expired, now), Credit::Expired { device: 9 });
+        assert_eq!(new.credit(forgotten, now), Credit::Unknown);
+        assert!(new.is_home(home, 5, hour, now + hour / 2));
+        assert!(new.is_home(past, 5, 101 * hour, now) && !new.is_home(past, 5, 99 * hour, now));
         let mode = fs::metadata(directory.path().join(DEVICES_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -164,10 +164,10 @@ impl NewBan {
     ///
     /// # Errors
     ///
-    /// If `length` is not from 1 second to 10 years, or `reason` is longer than 200 characters or more than one line.
+    /// If `length` is not from 1 second to 366 days, or `reason` is longer than 200 characters or more than one line.
     pub fn new(target: BanTarget, length: Duration, reason: Option<String>) -> Result<Self, String> {
         if length < SHORTEST || length > LONGEST {
-            return Err("a ban lasts from 1 second to 10 years".to_owned());
+            return Err("a ban lasts from 1 second to 366 days".to_owned());
         }
         if let Some(reason) = &reason {
             if reason.chars().count() > MOST_REASON {
@@ -190,7 +190,7 @@ impl NewBan {
         self.network
     }
 
-    /// From 1 second to 10 years.
+    /// From 1 second to 366 days.
     pub fn length(&self) -> Duration {
         self.length
     }
@@ -272,7 +272,7 @@ const NETWORK: &str = "write one such as `203.0.113.0/24` or `2001:db8::/56`";
 const MOST_QUOTED: usize = 60;
 const MOST_REASON: usize = 200;
 const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What is one client in IPv6; see [`ClientKey`](crate::client::ClientKey).
 const CLIENT_PREFIX: u8 = 64;

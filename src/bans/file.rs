@@ -120,7 +120,7 @@ impl BanFile {
         let mut table = transaction.open_table(BANS)?;
         match changes {
             Changes::All => {
-                for (network, record) in list.records() {
+                for (network, record) in list.portions().flatten() {
                     table.insert(row::key(&network).as_slice(), row::value(&record, wall).as_slice())?;
                 }
             }

@@ -50,7 +50,7 @@ impl BanList {
         Self {
             table: Table::new(),
             order: Mutex::default(),
-            pending: Pending::new(capacity),
+            pending: Pending::new(capacity.div_ceil(4)),
             capacity,
             evictions: AtomicU64::new(0),
             expirations: AtomicU64::new(0),
@@ -181,13 +181,19 @@ impl BanList {
         self.table.get(network)
     }
 
-    /// A copy of everything, so that nobody waits for whoever writes it down.
+    /// A copy of everything as it is at one moment.
     pub(super) fn records(&self) -> Vec<(IpNet, Record)> {
         // Nothing moves meanwhile: a few milliseconds for 100,000.
         let order = self.order.lock();
         let mut records = Vec::with_capacity(order.len());
-        self.table.for_each(|network, record| records.push((*network, record.clone())));
+        records.extend(self.table.portions().flatten());
         records
+    }
+
+    /// A copy of everything, a little at a time, for whom nobody waits: what changes meanwhile may be missing, and is
+    /// pending.
+    pub(super) fn portions(&self) -> impl Iterator<Item = Vec<(IpNet, Record)>> {
+        self.table.portions()
     }
 
     fn put(&self, order: &mut Order, network: IpNet, record: Record, at: i64) {

@@ -131,11 +131,10 @@ impl Table {
         Some(old)
     }
 
-    /// Shows every record to `look`, one shard after the other.
-    pub fn for_each(&self, mut look: impl FnMut(&IpNet, &Record)) {
-        for shard in &self.shards {
-            shard.0.read().iter().for_each(|(network, record)| look(network, record));
-        }
+    /// Copies of all records, a shard's at a time.
+    pub fn portions(&self) -> impl Iterator<Item = Vec<(IpNet, Record)>> {
+        let copied = |(network, record): (&IpNet, &Record)| (*network, record.clone());
+        self.shards.iter().map(move |shard| shard.0.read().iter().map(copied).collect())
     }
 
     fn shard(&self, network: &IpNet) -> &RwLock<HashMap<IpNet, Record, RandomState>> {

@@ -24,6 +24,8 @@ pub struct Tried {
     pub account: Option<u64>,
     /// What would be believed from now on: tokens, never passwords.
     pub proof: Option<Fingerprint>,
+    /// Requests that carry it at once are one attempt.
+    pub is_shared: bool,
 }
 
 impl Tried {
@@ -58,7 +60,18 @@ pub struct Attempt {
     never_banned: bool,
     guess: Guess,
     tried: Tried,
+    scope: Scope,
     ended: bool,
+}
+
+/// What a failure counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Login,
+    /// `is_trusted`: at home, where old pictures are no attack.
+    Capability {
+        is_trusted: bool,
+    },
 }
 
 impl Guard {
@@ -71,7 +84,8 @@ impl Guard {
     pub fn begin(self: &Arc<Self>, visitor: &Visitor, tried: Tried, policy: &Arc<Policy>) -> Result<Attempt, Refusal> {
         let now = self.now();
         let login = &policy.guard.login;
-        let guess = Guess { who: visitor.who(), credential: tried.guess, account: tried.account };
+        let (who, account, is_shared) = (visitor.who(), tried.account, tried.is_shared);
+        let guess = Guess { who, credential: tried.guess, account, is_shared };
         let begun = match tried.proof.map(|proof| self.devices.credit(proof, now)) {
             Some(Credit::Bad { times } | Credit::Revoked { times }) if times >= login.repeats => {
                 Err(Refusal::from(tried.stale()))
@@ -91,11 +105,31 @@ impl Guard {
         Ok(self.attempt(visitor, guess, tried, policy))
     }
 
-    /// Begins an attempt that does not wait: a dashboard asks for twenty pictures at once, each with a token of its own.
-    pub fn begin_unreserved(self: &Arc<Self>, visitor: &Visitor, tried: Tried, policy: &Arc<Policy>) -> Attempt {
-        let guess = Guess { who: visitor.who(), credential: tried.guess, account: tried.account };
-        self.ledger.force(&guess, self.now());
-        self.attempt(visitor, guess, tried, policy)
+    /// Begins an attempt on what opens one picture. They come by the dozen, each with a token of its own: none waits for
+    /// another, and a client at home waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// If a stranger has failed too often.
+    pub fn begin_capability(
+        self: &Arc<Self>,
+        visitor: &Visitor,
+        tried: Tried,
+        policy: &Arc<Policy>,
+    ) -> Result<Attempt, Refusal> {
+        let (now, who) = (self.now(), visitor.who());
+        let login = &policy.guard.login;
+        let is_trusted = visitor.is_home || visitor.device.is_some() || login.dry_run;
+        if !is_trusted && self.capabilities.is_exhausted(who, login, now) {
+            let refusal = Refusal { denial: Denial::LoginThrottle, retry_after: Some(login.window) };
+            self.refused(visitor.client, refusal.denial, policy, now);
+            return Err(refusal);
+        }
+        let guess = Guess { who, credential: tried.guess, account: None, is_shared: true };
+        self.capabilities.force(&guess, now);
+        let mut attempt = self.attempt(visitor, guess, tried, policy);
+        attempt.scope = Scope::Capability { is_trusted };
+        Ok(attempt)
     }
 
     fn attempt(self: &Arc<Self>, visitor: &Visitor, guess: Guess, tried: Tried, policy: &Arc<Policy>) -> Attempt {
@@ -106,6 +140,7 @@ impl Guard {
             never_banned: self.is_never_banned(visitor.client, &policy.guard),
             guess,
             tried,
+            scope: Scope::Login,
             ended: false,
         }
     }
@@ -121,6 +156,11 @@ fn refusal(wait: Wait) -> Refusal {
 impl Attempt {
     pub fn guard(&self) -> &Arc<Guard> {
         &self.guard
+    }
+
+    /// The account it is on, if that is known.
+    pub fn account(&self) -> Option<u64> {
+        self.tried.account
     }
 
     pub fn policy(&self) -> &Arc<Policy> {
@@ -151,7 +191,11 @@ impl Attempt {
         }
         let (end, word) = self.settle(outcome);
         self.guard.metrics.guard.login_attempt(self.tried.kind, word);
-        let toll = self.guard.ledger.end(&self.guess, end, &self.policy.guard.login, self.guard.now());
+        let ledger = match self.scope {
+            Scope::Login => &self.guard.ledger,
+            Scope::Capability { .. } => &self.guard.capabilities,
+        };
+        let toll = ledger.end(&self.guess, end, &self.policy.guard.login, self.guard.now());
         if end == End::Failed {
             log::info!(
                 "login failed client={} host={} kind={} failures={}/{}",
@@ -175,7 +219,7 @@ impl Attempt {
                 (End::Succeeded, "succeeded")
             }
             (Outcome::Succeeded { .. }, None) => {
-                devices.prove_home(self.home(), now);
+                devices.prove_home(self.home(), self.device(), now);
                 (End::Succeeded, "succeeded")
             }
             (Outcome::Unjudged, _) => (End::Unjudged, "unjudged"),
@@ -196,6 +240,8 @@ impl Attempt {
             (Outcome::Abandoned, Some((_, Credit::Good { .. } | Credit::Expired { .. } | Credit::Revoked { .. }))) => {
                 (End::Unjudged, "abandoned")
             }
+            // Browsers break off pictures at every step; who has left has learnt nothing.
+            (Outcome::Abandoned, _) if self.scope != Scope::Login => (End::Unjudged, "abandoned"),
             (Outcome::Abandoned, _) => (End::Failed, "abandoned"),
         }
     }
@@ -204,8 +250,17 @@ impl Attempt {
     fn pay(&self, toll: &Toll) {
         let config = &self.policy.guard;
         let Who::Client(client) = self.guess.who else { return };
+        if self.scope == (Scope::Capability { is_trusted: true }) {
+            return;
+        }
         let own = toll.exhausted.then(|| client.network());
-        let networks: Vec<IpNet> = own.into_iter().chain(toll.exhausted_networks.iter().copied()).collect();
+        let now = self.guard.now();
+        // Who is banned already is not banned again for what was in flight.
+        let is_free = |network: &IpNet| {
+            self.guard.bans.find(network.addr(), now).is_none_or(|ban| !ban.network.contains(network))
+        };
+        let networks: Vec<IpNet> =
+            own.into_iter().chain(toll.exhausted_networks.iter().copied()).filter(is_free).collect();
         if networks.is_empty() || self.never_banned || !config.bans.enabled {
             return;
         }
@@ -218,6 +273,7 @@ impl Attempt {
             self.guard.ban(network, config, self.guard.now());
         }
         self.guard.ledger.forgive(self.guess.who);
+        self.guard.capabilities.forgive(self.guess.who);
     }
 }
 

@@ -41,14 +41,17 @@ pub struct Proof {
     /// Until when it is believed without asking.
     pub until: Moment,
     pub revoked: bool,
+    /// From when on nobody remembers that it was good.
+    pub lapses: Moment,
 }
 
-/// How long a credential whose time is over is remembered as one that was good.
-const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a credential whose time is over is remembered as one that was good: as long as it was believed, between these.
+/// Each device leaves an access token behind every half hour.
+const REMEMBERED: [Duration; 2] = [Duration::from_secs(24 * 3600), Duration::from_secs(30 * 24 * 3600)];
 
 impl Lapse for Proof {
     fn lapses(&self) -> Moment {
-        self.until + REMEMBERED
+        self.lapses
     }
 }
 
@@ -76,13 +79,16 @@ pub struct Home {
 /// Stands for all hosts: whether to listen to an address at all is asked before any host is known.
 const ANY_HOST: u32 = 0;
 
-/// When a session was proven last.
-#[derive(Debug, Clone, Copy, Default)]
-struct Proven(Moment);
+/// When a session was proven last, and by which device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Proven {
+    pub at: Moment,
+    pub device: u64,
+}
 
 impl Lapse for Proven {
     fn lapses(&self) -> Moment {
-        self.0 + HOME_FOR
+        self.at + HOME_FOR
     }
 }
 
@@ -95,7 +101,7 @@ const HOMES: usize = 16_384;
 /// After that a refused credential is asked about again: a backup may have brought it back.
 const REFUSED_FOR: Duration = Duration::from_secs(3600);
 
-/// Proofs, refusals and homes. Bounded: about 10 MiB at its fullest.
+/// Proofs, refusals and homes. Bounded: about 7 MiB at its fullest.
 #[derive(Debug)]
 pub struct Devices {
     proofs: Table<Fingerprint, Proof>,
@@ -137,26 +143,27 @@ impl Devices {
     pub fn prove(&self, credential: Fingerprint, device: u64, lifetime: Duration, now: Moment) -> u64 {
         self.refused.remove(&credential);
         self.version.fetch_add(1, Relaxed);
-        let fresh = || Proof { device, until: now, revoked: false };
+        let fresh = || Proof { device, until: now, revoked: false, lapses: now };
         self.proofs.update(credential, now, fresh, |proof| {
             if std::mem::take(&mut proof.revoked) {
                 proof.device = device;
             }
             proof.until = now + lifetime;
+            proof.lapses = proof.until + lifetime.clamp(REMEMBERED[0], REMEMBERED[1]);
             proof.device
         })
     }
 
-    /// A session was proven there.
-    pub fn prove_home(&self, home: Home, now: Moment) {
+    /// A device has proven a session there.
+    pub fn prove_home(&self, home: Home, device: u64, now: Moment) {
         for home in [home, Home { host: ANY_HOST, ..home }] {
-            self.homes.update(home, now, Proven::default, |proven| proven.0 = now);
+            self.homes.update(home, now, Proven::default, |proven| *proven = Proven { at: now, device });
         }
     }
 
     /// Whether a session was proven from this address at `host` in the last `within`.
     pub fn is_home(&self, client: ClientKey, host: u32, within: Duration, now: Moment) -> bool {
-        self.homes.peek(&Home { client, host }, |proven| now.since(proven.0) < within).unwrap_or(false)
+        self.homes.peek(&Home { client, host }, |proven| now.since(proven.at) < within).unwrap_or(false)
     }
 
     /// The same at whatever host.
@@ -180,13 +187,14 @@ impl Devices {
         if was_good { Credit::Revoked { times } } else { Credit::Bad { times } }
     }
 
-    /// Everything a device has proven is void.
+    /// Everything a device has proven is void, the addresses it was at included.
     pub fn revoke_device(&self, device: u64) {
         self.version.fetch_add(1, Relaxed);
         self.proofs.retain(|_, proof| {
             proof.revoked |= proof.device == device;
             true
         });
+        self.homes.retain(|_, proven| proven.device != device);
     }
 
     /// Credentials believed now.
@@ -214,18 +222,19 @@ impl Devices {
     /// What outlives the process.
     pub fn for_each(&self, look: &mut impl FnMut(Kept)) {
         self.proofs.for_each(|credential, proof| look(Kept::Proof(*credential, *proof)));
-        self.homes.for_each(|home, proven| look(Kept::Home(*home, proven.0)));
+        self.homes.for_each(|home, proven| look(Kept::Home(*home, *proven)));
     }
 
     /// Puts back what an earlier process has written down.
-    pub fn restore(&self, kept: Kept) {
+    pub fn restore(&self, kept: Kept, now: Moment) {
         match kept {
-            Kept::Proof(credential, proof) => {
-                self.proofs.update(credential, Moment::START, || proof, |_| ());
+            Kept::Proof(credential, proof) if proof.lapses() > now => {
+                self.proofs.update(credential, now, || proof, |_| ());
             }
-            Kept::Home(home, proven) => {
-                self.homes.update(home, Moment::START, || Proven(proven), |_| ());
+            Kept::Home(home, proven) if proven.lapses() > now => {
+                self.homes.update(home, now, || proven, |_| ());
             }
+            Kept::Proof(..) | Kept::Home(..) => {}
         }
     }
 
@@ -239,8 +248,7 @@ impl Devices {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     Proof(Fingerprint, Proof),
-    /// When a session was proven there last.
-    Home(Home, Moment),
+    Home(Home, Proven),
 }
 
 #[cfg(test)]
@@ -276,7 +284,7 @@ mod tests {
         let devices = Devices::default();
         let [home, neighbour] =
             ["192.0.2.1", "192.0.2.2"].map(|ip| crate::client::ClientAddr::new(ip.parse().unwrap()).key());
-        devices.prove_home(Home { client: home, host: 5 }, at(1));
+        devices.prove_home(Home { client: home, host: 5 }, 7, at(1));
         assert!(devices.is_home(home, 5, HOUR, at(1)));
         assert!(!devices.is_home(home, 6, HOUR, at(1)));
         assert!(devices.is_anyones_home(home, HOUR, at(1)));
@@ -284,6 +292,8 @@ mod tests {
         assert!(devices.is_home(home, 5, 2 * HOUR, at(2)));
         assert!(!devices.is_home(home, 5, Duration::ZERO, at(1)), "zero turns it off");
         assert!(!devices.is_anyones_home(neighbour, HOUR, at(1)));
+        devices.revoke_device(7);
+        assert!(!devices.is_anyones_home(home, HOUR, at(1)), "its device was signed out");
     }
 
     #[test]

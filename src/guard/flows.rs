@@ -14,7 +14,7 @@ use crate::clock::Moment;
 pub struct Flow {
     /// The address it began with.
     pub began: ClientAddr,
-    /// A short fingerprint of the account, once a password was tried.
+    /// A short fingerprint of the account whose password was right.
     pub account: Option<u64>,
     /// It has come to the second factor.
     pub at_second_factor: bool,
@@ -31,7 +31,7 @@ impl Lapse for Flow {
 const KEPT: Duration = Duration::from_secs(3600);
 const FLOWS: usize = 16_384;
 
-/// By a short fingerprint of the flow's id. Bounded: 16,384 logins, about 2 MiB.
+/// By a short fingerprint of the flow's id. Bounded: 16,384 logins, 2 MiB.
 #[derive(Debug)]
 pub struct Flows(Table<u64, Flow>);
 
@@ -52,14 +52,13 @@ impl Flows {
         self.0.peek(&id, |flow| *flow)
     }
 
-    /// A password was tried for this account.
-    pub fn tried(&self, id: u64, account: u64) {
-        self.0.change(&id, |flow| flow.account = Some(account));
-    }
-
-    /// The password was right; a second factor is asked for.
-    pub fn at_second_factor(&self, id: u64) {
-        self.0.change(&id, |flow| flow.at_second_factor = true);
+    /// The password was right for this account; a second factor is asked for. The first account stays: what follows is
+    /// tried on it, whatever else it says.
+    pub fn at_second_factor(&self, id: u64, account: Option<u64>) {
+        self.0.change(&id, |flow| {
+            flow.account = flow.account.or(account);
+            flow.at_second_factor = true;
+        });
     }
 
     /// The login is over.

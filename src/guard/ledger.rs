@@ -3,6 +3,7 @@
 //! Distinct credentials count: the same stale token a thousand times is one failure. An attempt takes its place before
 //! the answer is known, so a burst of parallel guesses gets no more answers than as many one after another.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -21,6 +22,8 @@ pub struct Guess {
     pub credential: u64,
     /// A short fingerprint of the account it was tried on, if that is known.
     pub account: Option<u64>,
+    /// Requests that carry the same credential at once are one attempt: nothing more is learnt by the second answer.
+    pub is_shared: bool,
 }
 
 /// How an attempt ended.
@@ -57,7 +60,8 @@ const WIDER: [(u8, u32); 2] = [(56, 4), (48, 16)];
 /// An attempt that meets others in flight may come again so soon.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
 
-/// All that is known of failures. Bounded: about 25 MiB at its fullest.
+/// All that is known of failures. Bounded: about 12 MiB at its fullest; half a MiB more for each failure by which
+/// `max_failures` is above its default.
 #[derive(Debug)]
 pub struct Ledger {
     clients: Table<Who, Tally>,
@@ -65,7 +69,8 @@ pub struct Ledger {
     accounts: Table<u64, Account>,
 }
 
-const CLIENTS: usize = 65_536;
+/// With as many failures as are not yet a ban, 300,000 guesses are remembered: 500 a second for the usual window.
+const CLIENTS: usize = 32_768;
 const NETWORKS: usize = 32_768;
 const ACCOUNTS: usize = 16_384;
 
@@ -76,25 +81,32 @@ impl Default for Ledger {
 }
 
 impl Ledger {
+    /// A quarter of the size, for what nobody guesses in earnest.
+    pub fn small() -> Self {
+        Self { clients: Table::new(CLIENTS / 4), networks: Table::new(NETWORKS / 4), accounts: Table::new(64) }
+    }
+
     /// Takes a place for an attempt, until [`end`](Self::end).
     ///
     /// # Errors
     ///
     /// If it has to wait.
     pub fn begin(&self, guess: &Guess, limits: &LoginLimits, now: Moment) -> Result<(), Wait> {
-        self.clients.update(guess.who, now, Tally::default, |tally| tally.begin(limits, now)).map_err(Wait::Client)?;
+        self.clients
+            .update(guess.who, now, Tally::default, |tally| tally.begin(guess, limits, now))
+            .map_err(Wait::Client)?;
         // A known device is not slowed by what others do to its account.
         let Some(account) = guess.account.filter(|_| guess.who.is_stranger()) else { return Ok(()) };
         let begun = self.accounts.update(account, now, Account::default, |account| account.begin(limits, now));
         begun.map_err(|wait| {
-            self.clients.change(&guess.who, Tally::leave);
+            self.clients.change(&guess.who, |tally| tally.leave(guess));
             Wait::Account(wait)
         })
     }
 
     /// Takes a place for an attempt, whether or not it would have to wait.
     pub fn force(&self, guess: &Guess, now: Moment) {
-        self.clients.update(guess.who, now, Tally::default, |tally| tally.in_flight += 1);
+        self.clients.update(guess.who, now, Tally::default, |tally| tally.enter(guess));
         if let Some(account) = guess.account.filter(|_| guess.who.is_stranger()) {
             self.accounts.update(account, now, Account::default, |account| account.in_flight += 1);
         }
@@ -135,8 +147,18 @@ impl Ledger {
 
     /// Distinct failures within the window, and attempts in flight.
     pub fn standing(&self, who: Who, limits: &LoginLimits, now: Moment) -> (usize, usize) {
-        let look = |tally: &Tally| (tally.recent(limits, now).count(), tally.in_flight);
+        let look = |tally: &Tally| (tally.recent(limits, now).count(), tally.in_flight.len());
         self.clients.peek(&who, look).unwrap_or_default()
+    }
+
+    /// Forgets the failures around a network, after its ban was lifted.
+    pub fn forgive_network(&self, network: &IpNet) {
+        self.networks.remove(network);
+    }
+
+    /// Whether a client has used up its failures.
+    pub fn is_exhausted(&self, who: Who, limits: &LoginLimits, now: Moment) -> bool {
+        self.standing(who, limits, now).0 >= limits.max_failures as usize
     }
 
     /// How long a client has to wait before its next attempt, if it is throttled.
@@ -151,7 +173,7 @@ impl Ledger {
     /// Forgets the failures of one client, after its ban was lifted.
     pub fn forgive(&self, who: Who) {
         self.clients.change(&who, |tally| {
-            tally.failures.clear();
+            tally.failures = Vec::new();
             tally.throttle = Throttle::default();
         });
     }
@@ -177,11 +199,37 @@ impl Ledger {
     }
 }
 
+/// In sixteen bytes: strangers make us remember half a million of them.
 #[derive(Debug, Clone, Copy)]
 struct Failure {
     credential: u64,
-    account: Option<u64>,
-    at: Moment,
+    account: Option<AccountTag>,
+    /// In whole seconds since the start, rounded down.
+    at: u32,
+}
+
+/// Half of an account's fingerprint: enough to tell a client's own failures apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AccountTag(NonZeroU32);
+
+impl AccountTag {
+    fn of(guess: &Guess) -> Option<Self> {
+        NonZeroU32::new(guess.account? as u32).map(Self)
+    }
+}
+
+impl Failure {
+    fn new(guess: &Guess, now: Moment) -> Self {
+        Self { credential: guess.credential, account: AccountTag::of(guess), at: seconds(now) }
+    }
+
+    fn is_recent(&self, limits: &LoginLimits, now: Moment) -> bool {
+        now.since(Moment::START + Duration::from_secs(self.at.into())) < limits.window
+    }
+}
+
+fn seconds(moment: Moment) -> u32 {
+    u32::try_from(moment.since(Moment::START).as_secs()).unwrap_or(u32::MAX)
 }
 
 /// One client's failures and attempts.
@@ -189,42 +237,78 @@ struct Failure {
 struct Tally {
     /// At most `max_failures`; one for each distinct credential.
     failures: Vec<Failure>,
-    in_flight: usize,
+    in_flight: Vec<InFlight>,
     throttle: Throttle,
     lapses: Moment,
 }
 
+/// An attempt under way, or as many as share one credential.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    credential: u64,
+    is_shared: bool,
+    count: u32,
+}
+
 impl Lapse for Tally {
     fn lapses(&self) -> Moment {
-        if self.in_flight > 0 { Moment::NEVER } else { self.lapses }
+        if self.in_flight.is_empty() { self.lapses } else { Moment::NEVER }
     }
 }
 
 impl Tally {
-    fn begin(&mut self, limits: &LoginLimits, now: Moment) -> Result<(), Duration> {
-        self.failures.retain(|failure| now.since(failure.at) < limits.window);
+    fn begin(&mut self, guess: &Guess, limits: &LoginLimits, now: Moment) -> Result<(), Duration> {
+        if self.shared(guess).is_some() {
+            self.enter(guess);
+            return Ok(());
+        }
+        self.failures.retain(|failure| failure.is_recent(limits, now));
         if self.failures.len() >= limits.max_failures as usize {
             // Not banned, since it may not be or bans are off: one attempt after another, ever more slowly.
             self.throttle.pass(limits, now)?;
-        } else if self.failures.len() + self.in_flight >= limits.max_failures as usize {
+        } else if self.failures.len() + self.in_flight.len() >= limits.max_failures as usize {
             return Err(IN_FLIGHT_WAIT);
         }
-        self.in_flight += 1;
+        self.enter(guess);
         Ok(())
     }
 
-    fn leave(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    fn shared(&mut self, guess: &Guess) -> Option<&mut InFlight> {
+        let is_same = |other: &&mut InFlight| other.is_shared && other.credential == guess.credential;
+        self.in_flight.iter_mut().find(is_same).filter(|_| guess.is_shared)
+    }
+
+    fn enter(&mut self, guess: &Guess) {
+        match self.shared(guess) {
+            Some(shared) => shared.count += 1,
+            None => {
+                let Guess { credential, is_shared, .. } = *guess;
+                self.in_flight.push(InFlight { credential, is_shared, count: 1 });
+            }
+        }
+    }
+
+    fn leave(&mut self, guess: &Guess) {
+        let is_same = |other: &InFlight| (other.credential, other.is_shared) == (guess.credential, guess.is_shared);
+        let Some(at) = self.in_flight.iter().position(is_same) else { return };
+        self.in_flight[at].count -= 1;
+        if self.in_flight[at].count == 0 {
+            self.in_flight.swap_remove(at);
+        }
+        if self.in_flight.is_empty() {
+            self.in_flight = Vec::new(); // who is quiet costs nothing
+        }
     }
 
     /// Whether it is a failure not counted before, and how many there are.
     fn end(&mut self, guess: &Guess, end: End, limits: &LoginLimits, now: Moment) -> (bool, usize) {
-        self.leave();
+        self.leave(guess);
         match end {
             End::Unjudged => {}
             // Whoever got in has mistyped before; what was tried on other accounts stays.
             End::Succeeded => {
-                self.failures.retain(|failure| failure.account.is_none() || failure.account != guess.account);
+                let account = AccountTag::of(guess);
+                self.failures.retain(|failure| failure.account.is_none() || failure.account != account);
             }
             End::Failed => return (self.fail(guess, limits, now), self.recent(limits, now).count()),
         }
@@ -234,21 +318,23 @@ impl Tally {
     fn fail(&mut self, guess: &Guess, limits: &LoginLimits, now: Moment) -> bool {
         self.lapses = now + limits.window;
         if let Some(known) = self.failures.iter_mut().find(|failure| failure.credential == guess.credential) {
-            known.at = now;
+            known.at = seconds(now);
             return false;
         }
-        self.failures.retain(|failure| now.since(failure.at) < limits.window);
+        self.failures.retain(|failure| failure.is_recent(limits, now));
         if self.failures.len() >= limits.max_failures as usize {
             self.throttle.fail(limits, now);
             self.lapses = self.lapses.max(self.throttle.lapses(limits));
             self.failures.remove(0);
         }
-        self.failures.push(Failure { credential: guess.credential, account: guess.account, at: now });
+        // To the byte: a vector that doubles would take half as much again.
+        self.failures.reserve_exact(1);
+        self.failures.push(Failure::new(guess, now));
         true
     }
 
     fn recent(&self, limits: &LoginLimits, now: Moment) -> impl Iterator<Item = &Failure> {
-        self.failures.iter().filter(move |failure| now.since(failure.at) < limits.window)
+        self.failures.iter().filter(move |failure| failure.is_recent(limits, now))
     }
 }
 

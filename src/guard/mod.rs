@@ -2,7 +2,7 @@
 //!
 //! The rules are pure functions of plain values and a [`Moment`] (`visitor`, `ledger`, `rate_limit`, `devices`, `flows`);
 //! [`Guard`] holds their bounded stores, which a reload never touches, and is the one place where a verdict becomes a
-//! ban, a metric or a line in the log. It knows no sockets and no HTTP library: `proxy` and `listener` ask and obey.
+//! ban, a metric or a line in the log. It knows no sockets: `proxy` and `listener` ask and obey.
 
 mod attempt;
 pub mod cookie;
@@ -27,7 +27,7 @@ pub use attempt::{Attempt, Outcome, Tried};
 pub use explain::{LastRefusal, Standing};
 pub use visitor::{Asked, Exposure, Visitor, Who};
 
-use crate::bans::{Ban, BanList, Escalation, Reason, RefusedBan};
+use crate::bans::{Ban, BanList, Cause, Escalation, Reason, RefusedBan};
 use crate::client::{ClientAddr, is_within};
 use crate::clock::{Clock, Moment};
 use crate::config::{self, RateLimits, RequestClass};
@@ -41,6 +41,7 @@ use flows::Flows;
 use hidden::Hidden;
 use ledger::Ledger;
 use rate_limit::{BucketKey, Buckets, Limit};
+use table::{Lapse, Table};
 
 /// A request that may not pass, and when it may come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +79,9 @@ pub fn host_id(host: &str) -> u32 {
 
 /// Closes the connections of clients that were banned.
 pub trait Bouncer: Send + Sync {
-    /// Ends the connections from `network` on which nobody has proven a session.
-    fn turn_out(&self, network: IpNet);
+    /// Ends the connections from `network` on which nobody has proven a session; where somebody lives, only those that
+    /// the guard is not asked about again.
+    fn turn_out(&self, network: IpNet, is_home: &dyn Fn(ClientAddr) -> bool);
 }
 
 /// Everything traffic has taught the gate about its clients. Bounded: less than 64 MiB in all.
@@ -94,13 +96,29 @@ pub struct Guard {
     session_keys: Fingerprints,
     buckets: Buckets,
     ledger: Ledger,
+    /// Guesses of what opens one picture: counted apart, so that no album delays a login.
+    capabilities: Ledger,
     devices: Devices,
     flows: Flows,
+    doubts: Table<Fingerprint, Doubt>,
     refusals: Refusals,
     hidden: Hidden,
     /// What the names in `guard.never_ban` mean at present.
     never_ban_addresses: ArcSwap<Vec<IpAddr>>,
 }
+
+/// From when on a bearer may be doubted again.
+#[derive(Debug, Default)]
+struct Doubt(Moment);
+
+impl Lapse for Doubt {
+    fn lapses(&self) -> Moment {
+        self.0
+    }
+}
+
+const DOUBTS: usize = 1024;
+const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Clients with a request in hand or lately; full buckets are forgotten first.
 const BUCKETS: usize = 131_072;
@@ -129,8 +147,10 @@ impl Guard {
             session_keys: Fingerprints::new(&session_key),
             buckets: Buckets::new(BUCKETS),
             ledger: Ledger::default(),
+            capabilities: Ledger::small(),
             devices: Devices::default(),
             flows: Flows::default(),
+            doubts: Table::new(DOUBTS),
             refusals: Refusals::default(),
             hidden: Hidden::default(),
             never_ban_addresses: ArcSwap::default(),
@@ -217,10 +237,14 @@ impl Guard {
 
     /// The ban in force for a client.
     pub fn ban_of(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> Option<Ban> {
-        if !config.bans.enabled {
-            return None;
-        }
-        self.bans.find(client.ip(), now).filter(|_| !self.is_never_banned(client, config))
+        let ban = self.bans.find(client.ip(), now)?;
+        let holds = config.bans.enabled || ban.cause == Cause::Operator;
+        Some(ban).filter(|_| holds && !self.is_never_banned(client, config))
+    }
+
+    /// Whether a ban is in force for a client.
+    pub fn is_banned(&self, client: ClientAddr, config: &config::Guard) -> bool {
+        self.ban_of(client, config, self.now()).is_some()
     }
 
     /// Who asks: `shown` are the fingerprints of what the request shows as proof of a session.
@@ -235,12 +259,14 @@ impl Guard {
             }
         }
         let key = client.key();
+        // Behind an address that the whole world shares, nobody is at home.
+        let is_own = self.hidden.behind() != Some(client);
         Visitor {
             client,
             device: good.or(expired),
             is_proven: good.is_some(),
-            may_read: self.devices.is_home(key, policy.host_id, config.proof_extends_to_address, now),
-            is_home: self.devices.is_anyones_home(key, config.known_device_lifetime, now),
+            may_read: is_own && self.devices.is_home(key, policy.host_id, config.proof_extends_to_address, now),
+            is_home: is_own && self.devices.is_home(key, policy.host_id, config.known_device_lifetime, now),
             banned: self.ban_of(client, config, now).map(|ban| now.until(ban.until)),
         }
     }
@@ -256,7 +282,7 @@ impl Guard {
             .and_then(|()| visitor::check_surface(visitor, asked, policy.exposure).map_err(Refusal::from))
             .and_then(|()| {
                 // Whoever comes with a WebSocket to a home says who it is in its first message: counted there.
-                let says_later = asked.is_upgrade && visitor.is_home;
+                let says_later = asked.says_later && visitor.is_home;
                 if says_later { Ok(()) } else { self.take(visitor.who(), asked.class, policy, now) }
             })
             .inspect_err(|refusal| self.refused_class(visitor.client, refusal.denial, Some(asked.class), policy, now))
@@ -298,17 +324,29 @@ impl Guard {
     /// A session was proven: its credential and its address are known from now on.
     pub fn prove(&self, proof: Fingerprint, device: u64, lifetime: Duration, home: Home) -> u64 {
         let now = self.now();
-        self.devices.prove_home(home, now);
-        self.devices.prove(proof, device, lifetime, now)
+        let device = self.devices.prove(proof, device, lifetime, now);
+        self.devices.prove_home(home, device, now);
+        device
     }
 
-    /// A credential that was taken for good was refused, or given back: out of the lane, and its device with it.
+    /// A credential was refused within its time, or given back: out of the lane, and its device with it.
     pub fn revoke(&self, credential: Fingerprint) {
-        let credit = self.devices.credit(credential, self.now());
-        if let Credit::Good { device } | Credit::Expired { device } = credit {
-            self.devices.refuse(credential, self.now());
+        if let Credit::Good { device } = self.devices.credit(credential, self.now()) {
             self.devices.revoke_device(device);
         }
+        self.devices.refuse(credential, self.now());
+    }
+
+    /// Whether a good bearer that met a 401 may be asked about: once a second, for who was signed out is out at once.
+    pub fn may_doubt(&self, credential: Fingerprint) -> bool {
+        let now = self.now();
+        self.doubts.update(credential, now, Doubt::default, |doubt| {
+            let may = doubt.0 <= now;
+            if may {
+                doubt.0 = now + DOUBT_PAUSE;
+            }
+            may
+        })
     }
 
     /// Bans a network for the failures of its clients, and turns its strangers out.
@@ -320,14 +358,26 @@ impl Guard {
             ban.strikes
         );
         self.metrics.guard.banned(ban.cause.as_str());
-        self.bouncer.turn_out(network);
+        self.turn_out(network, config, now);
+    }
+
+    fn turn_out(&self, network: IpNet, config: &config::Guard, now: Moment) {
+        let lifetime = config.known_device_lifetime;
+        self.bouncer.turn_out(network, &|client| self.devices.is_anyones_home(client.key(), lifetime, now));
     }
 
     /// Bans a network by the operator's word, whoever lives there.
-    pub fn ban_by_operator(&self, network: IpNet, span: Duration, reason: Option<Reason>) -> Result<Ban, RefusedBan> {
-        let ban = self.bans.add(network, span, reason, self.now())?;
+    pub fn ban_by_operator(
+        &self,
+        network: IpNet,
+        span: Duration,
+        reason: Option<Reason>,
+        config: &config::Guard,
+    ) -> Result<Ban, RefusedBan> {
+        let now = self.now();
+        let ban = self.bans.add(network, span, reason, now)?;
         self.metrics.guard.banned(ban.cause.as_str());
-        self.bouncer.turn_out(network);
+        self.turn_out(network, config, now);
         Ok(ban)
     }
 
@@ -338,12 +388,14 @@ impl Guard {
         if client.key().network() == network {
             self.forgive(client);
         }
+        self.ledger.forgive_network(&network);
         was_banned
     }
 
     /// Forgets a client's failures.
     pub fn forgive(&self, client: ClientAddr) {
         self.ledger.forgive(Who::Client(client.key()));
+        self.capabilities.forgive(Who::Client(client.key()));
     }
 
     /// Forgets what no longer counts, and says how much is left. To be called about once a minute.
@@ -351,8 +403,10 @@ impl Guard {
         let now = self.now();
         self.buckets.sweep(now);
         self.ledger.sweep(now);
+        self.capabilities.sweep(now);
         self.devices.sweep(now);
         self.flows.sweep(now);
+        self.doubts.sweep(now);
         self.refusals.sweep(now);
         self.bans.sweep(&escalation(&config.bans), now);
         self.measure(now);
@@ -363,6 +417,7 @@ impl Guard {
         let stores = [
             ("rate_limits", (self.buckets.len(), self.buckets.evictions())),
             ("logins", self.ledger.size()),
+            ("capabilities", self.capabilities.size()),
             ("devices", self.devices.size()),
             ("flows", self.flows.size()),
             ("refusals", self.refusals.size()),

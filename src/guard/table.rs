@@ -5,10 +5,10 @@
 //! fill it, and cannot choose what it forgets. Sharded: no operation takes a lock that all others need.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use indexmap::IndexMap;
-use parking_lot::Mutex;
+use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
 
@@ -21,18 +21,22 @@ pub trait Lapse {
 /// At most `capacity` entries, rounded up to a multiple of 64.
 #[derive(Debug)]
 pub struct Table<K, V> {
-    shards: Box<[Mutex<Shard<K, V>>]>,
+    shards: Box<[Place<K, V>]>,
     shard_capacity: usize,
     hasher: RandomState,
-    len: AtomicUsize,
-    evictions: AtomicU64,
 }
+
+/// On cache lines of its own, or whoever uses one shard would slow down whoever uses its neighbour.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Place<K, V>(Mutex<Shard<K, V>>);
 
 #[derive(Debug)]
 struct Shard<K, V> {
-    entries: IndexMap<K, V>,
+    entries: IndexMap<K, V, RandomState>,
     /// Where the next sample is taken; moves on with each.
     cursor: u64,
+    evictions: u64,
 }
 
 const SHARDS: usize = 64;
@@ -42,58 +46,56 @@ const SAMPLE: usize = 8;
 impl<K: Hash + Eq, V: Lapse> Table<K, V> {
     /// Empty; memory is taken as entries come.
     pub fn new(capacity: usize) -> Self {
-        let shard = || Mutex::new(Shard { entries: IndexMap::new(), cursor: 0 });
-        Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            shard_capacity: capacity.div_ceil(SHARDS).max(1),
-            hasher: RandomState::new(),
-            len: AtomicUsize::new(0),
-            evictions: AtomicU64::new(0),
-        }
+        let hasher = RandomState::new();
+        let shard = |_| Place(Mutex::new(Shard::new(hasher.clone())));
+        Self { shards: (0..SHARDS).map(shard).collect(), shard_capacity: capacity.div_ceil(SHARDS).max(1), hasher }
     }
 
     /// Looks at an entry.
     pub fn peek<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Option<R> {
-        self.shard(key).lock().entries.get(key).map(look)
+        let (hash, shard) = self.lock(key);
+        shard.entries.raw_entry_v1().from_key_hashed_nocheck(hash, key).map(|(_, value)| look(value))
     }
 
     /// Changes an entry, if it is there.
     pub fn change<R>(&self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        self.shard(key).lock().entries.get_mut(key).map(change)
+        let (hash, mut shard) = self.lock(key);
+        match shard.find(hash, key) {
+            RawEntryMut::Occupied(mut entry) => Some(change(entry.get_mut())),
+            RawEntryMut::Vacant(_) => None,
+        }
     }
 
     /// Changes an entry, which is made if it is missing.
     pub fn update<R>(&self, key: K, now: Moment, make: impl FnOnce() -> V, change: impl FnOnce(&mut V) -> R) -> R {
-        let mut shard = self.shard(&key).lock();
-        if let Some(value) = shard.entries.get_mut(&key) {
-            return change(value);
+        let (hash, mut shard) = self.lock(&key);
+        if let RawEntryMut::Occupied(mut entry) = shard.find(hash, &key) {
+            return change(entry.get_mut());
         }
         if shard.entries.len() >= self.shard_capacity {
-            if shard.forget_one(now) {
-                self.evictions.fetch_add(1, Relaxed);
-            }
-        } else {
-            self.len.fetch_add(1, Relaxed);
+            shard.forget_one(now);
         }
-        change(shard.entries.entry(key).or_insert_with(make))
+        shard.make_room(self.shard_capacity);
+        match shard.find(hash, &key) {
+            RawEntryMut::Occupied(entry) => change(entry.into_mut()),
+            RawEntryMut::Vacant(entry) => change(entry.insert_hashed_nocheck(hash, key, make()).1),
+        }
     }
 
     /// Forgets an entry.
     pub fn remove(&self, key: &K) -> Option<V> {
-        let removed = self.shard(key).lock().entries.swap_remove(key);
-        if removed.is_some() {
-            self.len.fetch_sub(1, Relaxed);
+        let (hash, mut shard) = self.lock(key);
+        match shard.find(hash, key) {
+            RawEntryMut::Occupied(entry) => Some(entry.swap_remove()),
+            RawEntryMut::Vacant(_) => None,
         }
-        removed
     }
 
     /// Forgets all entries for which `keep` is false, and gives memory back. Locks one shard at a time.
     pub fn retain(&self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         for shard in &self.shards {
-            let entries = &mut shard.lock().entries;
-            let before = entries.len();
+            let entries = &mut shard.0.lock().entries;
             entries.retain(&mut keep);
-            self.len.fetch_sub(before - entries.len(), Relaxed);
             if entries.len() < entries.capacity() / 4 {
                 entries.shrink_to(entries.len() * 2);
             }
@@ -108,40 +110,59 @@ impl<K: Hash + Eq, V: Lapse> Table<K, V> {
     /// Looks at every entry, one shard at a time.
     pub fn for_each(&self, mut look: impl FnMut(&K, &V)) {
         for shard in &self.shards {
-            shard.lock().entries.iter().for_each(|(key, value)| look(key, value));
+            shard.0.lock().entries.iter().for_each(|(key, value)| look(key, value));
         }
     }
 
-    /// Entries now, those that have lapsed included.
+    /// Entries now, those that have lapsed included. Locks one shard after the other.
     pub fn len(&self) -> usize {
-        self.len.load(Relaxed)
+        self.shards.iter().map(|shard| shard.0.lock().entries.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How often an entry was forgotten that had not lapsed.
+    /// How often an entry was forgotten that had not lapsed. Locks one shard after the other.
     pub fn evictions(&self) -> u64 {
-        self.evictions.load(Relaxed)
+        self.shards.iter().map(|shard| shard.0.lock().evictions).sum()
     }
 
-    fn shard(&self, key: &K) -> &Mutex<Shard<K, V>> {
-        // Seeded per process: strangers cannot choose keys that share a shard.
-        let at = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
-        &self.shards[at]
+    /// The hash of a key, which finds it in its shard as well.
+    fn lock(&self, key: &K) -> (u64, MutexGuard<'_, Shard<K, V>>) {
+        // Seeded per process: strangers cannot choose keys that share a shard. The maps go by the lowest and the highest
+        // bits of the same hash; a shard must not share those.
+        let hash = self.hasher.hash_one(key);
+        let at = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or(0);
+        (hash, self.shards[at].0.lock())
     }
 }
 
 impl<K: Hash + Eq, V: Lapse> Shard<K, V> {
-    /// Makes room for one; whether what is forgotten still mattered.
-    fn forget_one(&mut self, now: Moment) -> bool {
+    fn new(hasher: RandomState) -> Self {
+        Self { entries: IndexMap::with_hasher(hasher), cursor: 0, evictions: 0 }
+    }
+
+    fn find(&mut self, hash: u64, key: &K) -> RawEntryMut<'_, K, V, RandomState> {
+        self.entries.raw_entry_mut_v1().from_key_hashed_nocheck(hash, key)
+    }
+
+    /// Grows twofold, and never beyond `capacity`: by itself the map would take up to 7/4 of that.
+    fn make_room(&mut self, capacity: usize) {
+        let len = self.entries.len();
+        if len == self.entries.capacity() {
+            self.entries.reserve_exact(len.max(4).min(capacity - len.min(capacity)));
+        }
+    }
+
+    /// Forgets the entry that will be missed least of those it looks at.
+    fn forget_one(&mut self, now: Moment) {
         let mut soonest: Option<(usize, Moment)> = None;
         for _ in 0..SAMPLE {
             // Knuth's multiplier: consecutive cursors fall far apart.
             self.cursor = self.cursor.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let at = usize::try_from((self.cursor >> 33) % self.entries.len().max(1) as u64).unwrap_or(0);
-            let Some((_, value)) = self.entries.get_index(at) else { return false };
+            let Some((_, value)) = self.entries.get_index(at) else { return };
             let lapses = value.lapses();
             if soonest.is_none_or(|(_, best)| lapses < best) {
                 soonest = Some((at, lapses));
@@ -150,9 +171,9 @@ impl<K: Hash + Eq, V: Lapse> Shard<K, V> {
                 break;
             }
         }
-        let Some((at, lapses)) = soonest else { return false };
+        let Some((at, lapses)) = soonest else { return };
         self.entries.swap_remove_index(at);
-        lapses > now
+        self.evictions += u64::from(lapses > now);
     }
 }
 
@@ -210,8 +231,19 @@ mod tests {
         }
         table.sweep(at(9_000));
         assert!(table.len() < 1_000);
-        let room: usize = table.shards.iter().map(|shard| shard.lock().entries.capacity()).sum();
+        let room: usize = table.shards.iter().map(|shard| shard.0.lock().entries.capacity()).sum();
         assert!(room < 5_000, "{room}");
+    }
+
+    #[test]
+    fn a_full_table_takes_no_more_room_than_it_needs() {
+        let capacity = SHARDS * 1000;
+        let table = Table::new(capacity);
+        for key in 0..200_000u64 {
+            table.update(key, at(0), || Until(key, at(1)), |_| ());
+        }
+        let room: usize = table.shards.iter().map(|shard| shard.0.lock().entries.capacity()).sum();
+        assert_eq!((table.len(), room), (capacity, capacity));
     }
 
     proptest! {

@@ -51,6 +51,8 @@ pub struct Asked {
     /// GET or HEAD.
     pub is_read: bool,
     pub is_upgrade: bool,
+    /// It opens a WebSocket in whose first message the client says who it is.
+    pub says_later: bool,
     /// It carries a credential that is yet to be proven.
     pub will_be_proven: bool,
     /// It may be a guess.
@@ -69,7 +71,9 @@ pub struct Exposure {
 pub fn check_ban(visitor: &Visitor, asked: &Asked) -> Result<(), (Denial, Duration)> {
     let Some(left) = visitor.banned.filter(|_| visitor.device.is_none()) else { return Ok(()) };
     let harmless = asked.is_read && !asked.is_attempt && !asked.will_be_proven;
-    if visitor.is_home && (harmless || asked.is_upgrade) {
+    // The apps report where they are without any proof but the address of the hook.
+    let reports = asked.class == RequestClass::Webhook && asked.reach == Reach::Capability;
+    if visitor.is_home && (harmless || reports || asked.says_later) {
         return Ok(());
     }
     Err((Denial::Banned, left))
@@ -109,7 +113,15 @@ mod tests {
     }
 
     fn asked(class: RequestClass, reach: Reach) -> Asked {
-        Asked { class, reach, is_read: true, is_upgrade: false, will_be_proven: false, is_attempt: false }
+        Asked {
+            class,
+            reach,
+            is_read: true,
+            is_upgrade: false,
+            says_later: false,
+            will_be_proven: false,
+            is_attempt: false,
+        }
     }
 
     const LOGIN: Exposure = Exposure { surface: Surface::Login, onboarding: false };
@@ -156,11 +168,16 @@ mod tests {
         let device = Visitor { device: Some(1), ..banned };
         let read = asked(RequestClass::Page, Reach::Login);
         let guess = Asked { is_attempt: true, ..read };
-        let upgrade = Asked { is_upgrade: true, is_attempt: true, ..read };
+        let login = Asked { is_upgrade: true, says_later: true, is_attempt: true, ..read };
+        let upgrade = Asked { is_upgrade: true, will_be_proven: true, ..read };
+        let report = Asked { is_read: false, ..asked(RequestClass::Webhook, Reach::Capability) };
         assert_eq!(check_ban(&banned, &read), Err((Denial::Banned, left)));
         assert_eq!(check_ban(&banned, &upgrade), Err((Denial::Banned, left)));
         assert_eq!(check_ban(&home, &read), Ok(()));
-        assert_eq!(check_ban(&home, &upgrade), Ok(()));
+        assert_eq!(check_ban(&home, &login), Ok(()));
+        assert_eq!(check_ban(&home, &report), Ok(()));
+        assert_eq!(check_ban(&home, &upgrade), Err((Denial::Banned, left)));
+        assert_eq!(check_ban(&banned, &report), Err((Denial::Banned, left)));
         assert_eq!(check_ban(&home, &guess), Err((Denial::Banned, left)));
         for asked in [read, guess, upgrade] {
             assert_eq!(check_ban(&device, &asked), Ok(()));

@@ -80,9 +80,13 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, count
 
 /// Whether a client is banned and not even told so; counted.
 pub(super) fn is_closed_to(door: &Door, client: ClientAddr) -> bool {
-    let now = door.guard.now();
+    let (now, snapshot) = (door.guard.now(), door.snapshot.load());
+    // Whom a trusted proxy comes for is in its requests.
+    if is_within(client.ip(), &snapshot.config.trusted_proxies.networks) {
+        return false;
+    }
     door.guard.connected(client, now);
-    let closed = door.guard.closes_door_to(client, &door.snapshot.load().config.guard, now);
+    let closed = door.guard.closes_door_to(client, &snapshot.config.guard, now);
     if closed {
         door.metrics.denied(Denial::Banned);
     }

@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::accept::{Counted, connection_limits, is_closed_to};
 use super::places::{Admitted, PlaceGuard};
+use super::presence::Traffic;
 use super::stream::ClientStream;
 use super::{Door, Role, http1, http2, proxy_protocol};
 use crate::client::ClientAddr;
@@ -106,7 +107,7 @@ async fn greet(
             let name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
             let connection = Arc::new(Connection::new(peer, name.map(Arc::from), denied));
             let stream = ClientStream::new(Box::new(stream), connection.clone(), write_stall);
-            let _present = door.presence.enter(&connection);
+            let _present = door.presence.enter(peer, Traffic::Asked, &connection);
             let serve = async {
                 if is_http2 {
                     Box::pin(http2::serve(door, stream, connection.clone())).await;
@@ -188,8 +189,16 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
     let started = std::time::SystemTime::now();
     door.metrics.websockets_open.inc();
     let open = WebSocketGuard(door.metrics.websockets_open.clone());
-    let _present = door.presence.enter(&exchange.connection);
-    let ended = match exchange.take_greeting() {
+    let greeting = exchange.take_greeting();
+    // Its own client's, who may have come through a trusted proxy.
+    let client = exchange.client();
+    let traffic = if greeting.is_some() { Traffic::Asked } else { Traffic::Relayed };
+    let _present = door.presence.enter(client, traffic, &exchange.connection);
+    // Of a ban since the request nobody has told us.
+    if traffic == Traffic::Relayed && door.guard.is_banned(client, &door.snapshot.load().config.guard) {
+        exchange.connection.turn_out();
+    }
+    let ended = match greeting {
         Some(greeting) => Box::pin(greet_first(door, tunnel, greeting)).await,
         None => Ok(Greeted { tunnel, up: 0, down: 0 }),
     };

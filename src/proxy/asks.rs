@@ -27,7 +27,7 @@ pub(super) struct Asks {
     pub authorization: Option<HeaderValue>,
     /// The fingerprint of the token in it.
     pub bearer: Option<Fingerprint>,
-    /// Everything in the head that may be guessed, as one guess.
+    /// Everything in the head that may be guessed, as one guess; zero where nothing is asked for by it.
     pub presented: u64,
     /// The gate's own cookie.
     pub cookie: Option<Fingerprint>,
@@ -54,15 +54,16 @@ impl Asks {
         let path = target.split('?').next().unwrap_or_default();
         let is_public = is_read && endpoint.reach() == Reach::Session && is_below(path, &route.public_paths);
         let presented = endpoint.presented();
+        let guess = || guard.short(Kind::Token, host, secret_of(presented).as_bytes());
         let flow_id = endpoint.flow_id().map(str::to_owned);
         Self {
             app: route.app,
-            question: endpoint.question(),
+            question: if is_public { Question::Nothing } else { endpoint.question() },
             is_upgrade,
             flow: flow_id.as_ref().map(|id| guard.short(Kind::Flow, host, id.as_bytes())),
             authorization: presented.authorization.and_then(|field| HeaderValue::from_bytes(field).ok()),
             bearer: presented.authorization.map(|field| guard.proof(host, token_in(field))),
-            presented: guard.short(Kind::Token, host, presented.credential().expose()),
+            presented: endpoint.question().attempt().map_or(0, |_| guess()),
             cookie: guard.cookie(host, headers),
             host: route.name.clone(),
             reach: if is_public { Reach::Login } else { endpoint.reach() },
@@ -82,6 +83,7 @@ impl Asks {
             reach: self.reach,
             is_read: self.is_read,
             is_upgrade: self.is_upgrade,
+            says_later: self.question == Question::WebSocket,
             // Only Home Assistant can be asked about a bearer.
             will_be_proven: self.app == App::HomeAssistant && self.bearer.is_some(),
             is_attempt: self.question.attempt().is_some(),
@@ -98,6 +100,11 @@ fn text(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
+/// The token or signature in a target. Not its path: a map is thirty pictures with one token.
+fn secret_of<'a>(presented: &'a app::Presented<'_>) -> &'a str {
+    presented.signature.as_deref().or(presented.capability.as_deref()).unwrap_or_default()
+}
+
 /// Whether `path` is one of `prefixes` or lies below one.
 fn is_below(path: &str, prefixes: &[String]) -> bool {
     prefixes
@@ -106,9 +113,15 @@ fn is_below(path: &str, prefixes: &[String]) -> bool {
         .any(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+fn start(start: login::Start) -> Said {
+    if start.links_user { Said::Link } else { Said::Nothing }
+}
+
 /// What the body of a login says.
 pub(super) enum Said {
     Nothing,
+    /// Another account is to be linked to one that is logged in.
+    Link,
     /// A password, a code, or another field of a login.
     Guess(Tried),
     /// A code or a refresh token for an access token, and the fingerprint of the latter.
@@ -122,7 +135,7 @@ impl Said {
     pub fn proof(&self) -> Option<Fingerprint> {
         match self {
             Self::Exchange(tried) => tried.proof,
-            Self::Nothing | Self::Guess(_) | Self::Revocation(_) => None,
+            Self::Nothing | Self::Link | Self::Guess(_) | Self::Revocation(_) => None,
         }
     }
 }
@@ -151,7 +164,7 @@ pub(super) async fn read(
     invite(session).await?;
     let body = read_body(session, exchange).await?;
     match asks.question {
-        Question::LoginStart => login::read_start(&body).map(|_| Said::Nothing).map_err(|_| Denial::LoginBody),
+        Question::LoginStart => login::read_start(&body).map(start).map_err(|_| Denial::LoginBody),
         Question::LoginStep => step(asks, guard, &body),
         Question::Token => Ok(exchange_of_tokens(asks, guard, &body)),
         Question::Revocation => {
@@ -198,9 +211,6 @@ fn step(asks: &Asks, guard: &Guard, body: &[u8]) -> Result<Said, Denial> {
     let step = login::read_step(flow_id, body).map_err(|_| Denial::LoginBody)?;
     let flow = asks.flow.and_then(|flow| guard.flows().find(flow));
     let account = step.account.map(|name| guard.short(Kind::Account, &asks.host, name.expose().as_bytes()));
-    if let (Some(flow), Some(account)) = (asks.flow, account) {
-        guard.flows().tried(flow, account);
-    }
     let kind = match flow {
         Some(flow) if flow.at_second_factor => AttemptKind::SecondFactor,
         _ => step.kind,
@@ -213,8 +223,9 @@ fn step(asks: &Asks, guard: &Guard, body: &[u8]) -> Result<Said, Denial> {
     Ok(Said::Guess(Tried {
         kind: kind.as_str(),
         guess: guard.short(Kind::Password, &asks.host, &guess),
-        account: account.or(flow.and_then(|flow| flow.account)),
+        account: flow.and_then(|flow| flow.account).or(account),
         proof: None,
+        is_shared: false,
     }))
 }
 
@@ -230,6 +241,7 @@ fn exchange_of_tokens(asks: &Asks, guard: &Guard, body: &[u8]) -> Said {
         account: None,
         // A code is good once.
         proof: secret.filter(|_| request.grant == Grant::RefreshToken),
+        is_shared: false,
     })
 }
 

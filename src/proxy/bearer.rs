@@ -53,7 +53,10 @@ impl Bearers {
     /// Waits until no other request asks about this bearer.
     pub async fn turn(&self, bearer: Fingerprint) -> TurnGuard {
         let turn = self.0.lock().entry(bearer).or_default().clone();
-        TurnGuard { turns: self.0.clone(), bearer, guard: Some(turn.lock_owned().await) }
+        // Made before the wait: who gives up waiting cleans up as well.
+        let mut place = TurnGuard { turns: self.0.clone(), bearer, guard: None };
+        place.guard = Some(turn.lock_owned().await);
+        place
     }
 
     /// Asks Home Assistant.

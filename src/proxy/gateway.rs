@@ -83,6 +83,11 @@ fn limit_time(session: &mut Session, snapshot: &Snapshot) {
     session.set_total_drain_timeout(Some(DRAIN));
 }
 
+/// Whether tokens are asked for: clients take some words there for the end of their session.
+fn is_token_request(session: &Session) -> bool {
+    session.req_header().uri.path() == "/auth/token"
+}
+
 /// The exchange that the front door put into the session.
 fn exchange_of(session: &Session) -> Option<Arc<Exchange>> {
     let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
@@ -103,7 +108,9 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
         let Err(refusal) = self.admit(session, ctx).await else { return Ok(false) };
         ctx.denied(refusal.denial);
-        response::write(session, &Answer::to_refused(refusal)).await?;
+        let answer =
+            if is_token_request(session) { Answer::to_refused_token(refusal) } else { Answer::to_refused(refusal) };
+        response::write(session, &answer).await?;
         Ok(true)
     }
 

@@ -12,6 +12,7 @@ use super::websocket_login::WebSocketLogin;
 use crate::app::{AttemptKind, Question};
 use crate::client::ClientAddr;
 use crate::config::App;
+use crate::denial::Denial;
 use crate::exchange::Exchange;
 use crate::guard::devices::Credit;
 use crate::guard::fingerprint::Fingerprint;
@@ -70,6 +71,8 @@ impl Request<'_> {
             (Question::LoginStep | Question::Token, Said::Guess(tried) | Said::Exchange(tried)) => {
                 watch.attempt = Some(self.begin(tried)?);
             }
+            // Nobody is logged in yet who could link anything.
+            (_, Said::Link) if !self.visitor.is_proven => return Err(Denial::Unproven.into()),
             (_, Said::Revocation(Some(token))) => self.guard.revoke(token),
             (Question::Access(AttemptKind::Bearer | AttemptKind::Basic), _) => {
                 is_proven |= self.watch_bearer(&mut watch).await?;
@@ -82,8 +85,12 @@ impl Request<'_> {
             }
             _ => {}
         }
-        if is_proven {
-            self.exchange.connection.set_proven();
+        let connection = &self.exchange.connection;
+        if self.asks.is_upgrade {
+            connection.begin_websocket(is_proven);
+        } else if is_proven && self.accepted.client == connection.peer {
+            // What a trusted proxy lends to one of its clients is no other's.
+            connection.set_proven();
         }
         Ok(watch)
     }
@@ -92,13 +99,10 @@ impl Request<'_> {
         self.guard.begin(&self.visitor, tried, &self.accepted.route.policy)
     }
 
-    /// Pictures come by the dozen, each with a token of its own: at home they need not wait for one another.
     fn begin_capability(&self, kind: AttemptKind) -> Result<Attempt, Refusal> {
-        let tried = Tried { kind: kind.as_str(), guess: self.asks.presented, account: None, proof: None };
-        if self.visitor.is_home || self.visitor.device.is_some() {
-            return Ok(self.guard.begin_unreserved(&self.visitor, tried, &self.accepted.route.policy));
-        }
-        self.begin(tried)
+        let tried =
+            Tried { kind: kind.as_str(), guess: self.asks.presented, account: None, proof: None, is_shared: false };
+        self.guard.begin_capability(&self.visitor, tried, &self.accepted.route.policy)
     }
 
     /// Whether the bearer is good; a generic application says so by its answer, Home Assistant is asked before.
@@ -106,7 +110,7 @@ impl Request<'_> {
         let (Some(bearer), Some(field)) = (self.asks.bearer, &self.asks.authorization) else { return Ok(false) };
         let is_good = || matches!(self.guard.devices().credit(bearer, self.guard.now()), Credit::Good { .. });
         let kind = self.asks.question.attempt().map_or("bearer", AttemptKind::as_str);
-        let tried = Tried { kind, guess: bearer.short(), account: None, proof: Some(bearer) };
+        let tried = Tried { kind, guess: bearer.short(), account: None, proof: Some(bearer), is_shared: true };
         if !is_good() && self.asks.app == App::Generic {
             watch.attempt = Some(self.begin(tried)?);
             return Ok(false);

@@ -60,6 +60,15 @@ impl Answer {
         Self { retry_after, ..answer }
     }
 
+    /// The same where tokens are asked for: the frontend takes 403 there for the end of its session, and forgets it.
+    pub fn to_refused_token(refusal: Refusal) -> Self {
+        let answer = Self::to_refused(refusal);
+        match refusal.denial {
+            Denial::Banned => Self { status: StatusCode::TOO_MANY_REQUESTS, ..answer },
+            _ => answer,
+        }
+    }
+
     /// What a client is told while Home Assistant refuses the gate; the operator reads the remedy in the log.
     pub fn distrusted() -> Self {
         Self {
@@ -211,6 +220,18 @@ mod tests {
         assert_eq!(form_for("/x", &accept("application/json")), Form::Json);
         assert_eq!(form_for("/x", &accept("*/*")), Form::Text);
         assert_eq!(form_for("/x", &HeaderMap::new()), Form::Text);
+    }
+
+    #[test]
+    fn no_refusal_ends_a_session_that_may_be_good() {
+        let told = |denial: Denial| {
+            let answer = Answer::to_refused_token(denial.into());
+            (answer.status.as_u16(), String::from_utf8(body(&answer, Form::Json).1.to_vec()).unwrap())
+        };
+        assert_eq!(told(Denial::StaleGrant), (400, r#"{"error":"invalid_grant"}"#.to_owned()));
+        for denial in [Denial::Banned, Denial::RateLimit, Denial::LoginThrottle] {
+            assert_eq!(told(denial).0, 429, "{denial:?}");
+        }
     }
 
     #[test]

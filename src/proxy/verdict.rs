@@ -15,7 +15,7 @@ use crate::app::{self, Outcome as Answer, Proof, Question, Stage, Tokens};
 use crate::client::ClientAddr;
 use crate::config::App;
 use crate::guard::cookie::Cookie;
-use crate::guard::devices::Home;
+use crate::guard::devices::{Credit, Home};
 use crate::guard::fingerprint::{Fingerprint, Kind};
 use crate::guard::{Attempt, Guard, Outcome};
 
@@ -62,7 +62,7 @@ impl Watch {
             host: accepted.route.name.clone(),
             client: accepted.client,
             flow: asks.flow,
-            known_by: asks.cookie,
+            known_by: asks.cookie.filter(|cookie| is_known(guard, *cookie)),
             cookie: None,
             head: None,
             body: BytesMut::new(),
@@ -103,6 +103,9 @@ impl Watch {
     /// is asked which before the client has the answer, so that its next request finds the verdict.
     pub async fn doubt(&mut self) {
         let Some(Believed { bearer, field, accepted }) = self.believed.take() else { return };
+        if !self.guard.may_doubt(bearer) {
+            return;
+        }
         if let Answer::Failed(_) = bearer::ask(&field, &accepted).await {
             self.guard.revoke(bearer);
             // The answer that raised the doubt was a refusal, too.
@@ -111,9 +114,9 @@ impl Watch {
     }
 
     fn give_cookie(&mut self, response: &mut ResponseHeader) -> pingora::Result<()> {
-        let Some(policy) = self.policy_lifetime() else { return Ok(()) };
+        let Some(lifetime) = self.cookie_seconds() else { return Ok(()) };
         let Some(cookie) = self.guard.mint_cookie(&self.host) else { return Ok(()) };
-        response.append_header(header::SET_COOKIE, cookie.to_field(policy))?;
+        response.append_header(header::SET_COOKIE, cookie.to_field(lifetime))?;
         if let Some(login) = &self.websocket {
             login.given(cookie.fingerprint);
         }
@@ -121,7 +124,7 @@ impl Watch {
         Ok(())
     }
 
-    fn policy_lifetime(&self) -> Option<u64> {
+    fn cookie_seconds(&self) -> Option<u64> {
         let policy =
             self.attempt.as_ref().map(Attempt::policy).or(self.websocket.as_ref().map(WebSocketLogin::policy))?;
         Some(policy.guard.known_device_lifetime.as_secs())
@@ -158,7 +161,7 @@ impl Watch {
         let attempt = self.attempt.take();
         match (answer, attempt) {
             (Answer::Advanced(flow), attempt) => {
-                self.advanced(&flow);
+                self.advanced(&flow, attempt.as_ref().and_then(Attempt::account));
                 end(attempt, Outcome::Unjudged);
             }
             (Answer::Succeeded(Proof::Token(tokens)), Some(attempt)) => self.issued(&tokens, attempt),
@@ -176,11 +179,11 @@ impl Watch {
         }
     }
 
-    fn advanced(&self, flow: &app::Flow) {
+    fn advanced(&self, flow: &app::Flow, account: Option<u64>) {
         let id = self.guard.short(Kind::Flow, &self.host, flow.id.expose().as_bytes());
         match flow.stage {
             Stage::Start => self.guard.flows().began(id, self.client, self.guard.now()),
-            Stage::SecondFactor | Stage::ModuleChoice => self.guard.flows().at_second_factor(id),
+            Stage::SecondFactor | Stage::ModuleChoice => self.guard.flows().at_second_factor(id, account),
         }
     }
 
@@ -206,4 +209,9 @@ fn end(attempt: Option<Attempt>, outcome: Outcome) {
     if let Some(attempt) = attempt {
         attempt.finish(outcome);
     }
+}
+
+/// Whether a cookie is somebody's: one that was only given stays with whoever copied it.
+fn is_known(guard: &Guard, cookie: Fingerprint) -> bool {
+    matches!(guard.devices().credit(cookie, guard.now()), Credit::Good { .. } | Credit::Expired { .. })
 }

@@ -104,7 +104,7 @@ impl Inner {
             self.under_way.lock().believed = proof;
             return Ok(());
         }
-        let tried = Tried { kind: AttemptKind::WebSocket.as_str(), guess, account: None, proof };
+        let tried = Tried { kind: AttemptKind::WebSocket.as_str(), guess, account: None, proof, is_shared: false };
         match self.guard.begin(&visitor, tried, &self.policy) {
             Ok(attempt) => self.under_way.lock().attempt = Some(attempt),
             Err(refusal) if refusal.denial == Denial::StaleCredential => return Err(Decision::RefuseAsInvalid),

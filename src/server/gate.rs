@@ -95,7 +95,8 @@ impl Control for Gate {
             return Err(format!("{network} is within {never}, which guard.never_ban names"));
         }
         let reason = ban.reason().map(Reason::new).transpose().map_err(|refused| refused.to_string())?;
-        let ban = self.guard.ban_by_operator(network, ban.length(), reason).map_err(|refused| refused.to_string())?;
+        let ban = self.guard.ban_by_operator(network, ban.length(), reason, &snapshot.config.guard);
+        let ban = ban.map_err(|refused| refused.to_string())?;
         Ok(self.report(&ban))
     }
 

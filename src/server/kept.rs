@@ -70,7 +70,9 @@ async fn tend(gate: Arc<Gate>, devices: Arc<KnownDevices>, store_errors: Arc<Ato
     let mut saved = gate.guard.devices().version();
     loop {
         tokio::time::sleep(TEND).await;
-        gate.guard.sweep(&gate.snapshot.load().config.guard);
+        let (guard, snapshot) = (gate.guard.clone(), gate.snapshot.load_full());
+        // After an attack there are hundreds of thousands of entries to look at.
+        let _ = tokio::task::spawn_blocking(move || guard.sweep(&snapshot.config.guard)).await;
         gate.metrics.guard.store_errors.set(store_errors.load(Relaxed).try_into().unwrap_or(i64::MAX));
         let version = gate.guard.devices().version();
         if version != saved {

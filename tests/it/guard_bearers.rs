@@ -65,13 +65,13 @@ async fn a_401_on_a_view_for_administrators_keeps_a_good_bearer_good() {
     let household = Household::start().await;
     let gate = guarded(&household, "login: {max_failures: 1}").start().await;
     let guest = Guest::at(&gate, "203.0.113.1").bearer(LONG_LIVED);
-    for asked in 1..5 {
+    for _ in 1..5 {
         assert_eq!(guest.get(ADMIN_VIEW).await.status, 401);
-        // The first question, and one of each doubt.
-        eventually("the doubt", || household.asked("/api/") == asked + 1).await;
+        // The first question, and at most one doubt a second.
+        assert!((2..=5).contains(&household.asked("/api/")));
     }
     assert_eq!(guest.get("/api/states").await.status, 200);
-    assert_eq!(household.asked("/api/"), 5, "still known");
+    assert!(household.asked("/api/") <= 5, "still known");
     assert_eq!(household.asked(ADMIN_VIEW), 4);
 }
 

@@ -25,6 +25,8 @@ pub struct Start {
     /// The name of the authentication provider.
     pub handler: String,
     pub redirect_uri: String,
+    /// It is no login but links an account to another provider (`type: link_user`), which ends on the password alone.
+    pub links_user: bool,
 }
 
 /// One filled-in form of a login.
@@ -73,13 +75,14 @@ pub fn read_start(body: &[u8]) -> Result<Start, Unreadable> {
     let mut fields = object(body)?;
     let client_id = text(&mut fields, "client_id")?;
     let redirect_uri = text(&mut fields, "redirect_uri")?;
+    let links_user = fields.remove("type").is_some_and(|kind| kind != *"authorize");
     // `["homeassistant", null]`: type and id.
     let handler = match fields.remove("handler") {
         Some(Value::Array(names)) => names.into_iter().next(),
         other => other,
     };
     match handler {
-        Some(Value::String(handler)) => Ok(Start { client_id, handler, redirect_uri }),
+        Some(Value::String(handler)) => Ok(Start { client_id, handler, redirect_uri, links_user }),
         _ => Err(Unreadable),
     }
 }
@@ -141,6 +144,7 @@ mod tests {
             client_id: "http://ha/".to_owned(),
             handler: "homeassistant".to_owned(),
             redirect_uri: "http://ha/?auth_callback=1".to_owned(),
+            links_user: false,
         };
         for handler in [r#"["homeassistant",null]"#, r#""homeassistant""#] {
             let body = format!(

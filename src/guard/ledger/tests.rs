@@ -23,13 +23,31 @@ fn client(text: &str) -> Who {
 }
 
 fn guess(who: Who, credential: u64) -> Guess {
-    Guess { who, credential, account: None }
+    Guess { who, credential, account: None, is_shared: false }
 }
 
 /// One guess after another, each answered before the next.
 fn fail(ledger: &Ledger, guess: Guess, now: Moment) -> Result<Toll, Wait> {
     ledger.begin(&guess, &LIMITS, now)?;
     Ok(ledger.end(&guess, End::Failed, &LIMITS, now))
+}
+
+#[test]
+fn a_failure_takes_16_bytes() {
+    assert_eq!((size_of::<Failure>(), size_of::<Tally>()), (16, 72));
+}
+
+#[test]
+fn a_lifted_ban_gives_the_memory_of_its_failures_back() {
+    let ledger = Ledger::default();
+    let guesser = client("203.0.113.1");
+    for n in 0..4 {
+        fail(&ledger, guess(guesser, n), at(0)).unwrap();
+    }
+    let room = || ledger.clients.peek(&guesser, |tally| tally.failures.capacity());
+    assert_eq!(room(), Some(4), "to the byte");
+    ledger.forgive(guesser);
+    assert_eq!(room(), Some(0));
 }
 
 #[test]
@@ -77,6 +95,24 @@ fn a_burst_gets_no_more_answers_than_failures_are_allowed() {
 }
 
 #[test]
+fn requests_that_share_a_credential_are_one_attempt() {
+    let ledger = Ledger::default();
+    let browser = client("203.0.113.1");
+    let page = Guess { is_shared: true, ..guess(browser, 1) };
+    for _ in 0..30 {
+        ledger.begin(&page, &LIMITS, at(0)).unwrap();
+    }
+    for n in 2..6 {
+        ledger.begin(&guess(browser, n), &LIMITS, at(0)).unwrap();
+    }
+    assert!(ledger.begin(&guess(browser, 9), &LIMITS, at(0)).is_err(), "five in flight");
+    for _ in 0..30 {
+        assert!(ledger.end(&page, End::Failed, &LIMITS, at(0)).failures <= 1);
+    }
+    assert_eq!(ledger.standing(browser, &LIMITS, at(0)), (1, 4));
+}
+
+#[test]
 fn unjudged_attempts_give_their_place_back() {
     let ledger = Ledger::default();
     let client = client("203.0.113.1");
@@ -91,7 +127,7 @@ fn unjudged_attempts_give_their_place_back() {
 fn getting_in_forgives_the_mistakes_on_that_account_only() {
     let ledger = Ledger::default();
     let home = client("203.0.113.1");
-    let of = |credential, account| Guess { who: home, credential, account: Some(account) };
+    let of = |credential, account| Guess { who: home, credential, account: Some(account), is_shared: false };
     for n in 0..3 {
         fail(&ledger, of(n, 1), at(0)).unwrap();
     }
@@ -132,7 +168,7 @@ fn one_throttled_attempt_passes_at_a_time() {
 #[test]
 fn a_slow_spray_on_one_account_slows_strangers_and_not_known_devices() {
     let ledger = Ledger::default();
-    let of = |n: u64, who| Guess { who, credential: n, account: Some(7) };
+    let of = |n: u64, who| Guess { who, credential: n, account: Some(7), is_shared: false };
     let spray = |n: u64| client(&format!("198.51.{}.{}", n / 250, n % 250));
     let mut answered = 0;
     for n in 0..500 {
@@ -143,7 +179,7 @@ fn a_slow_spray_on_one_account_slows_strangers_and_not_known_devices() {
     assert!((8..16).contains(&answered), "{answered}");
     assert!(matches!(ledger.begin(&of(900, client("192.0.2.9")), &LIMITS, at(50)), Err(Wait::Account(_))));
     assert_eq!(ledger.begin(&of(901, Who::Device(1)), &LIMITS, at(50)), Ok(()));
-    let other = Guess { who: client("192.0.2.9"), credential: 902, account: Some(8) };
+    let other = Guess { who: client("192.0.2.9"), credential: 902, account: Some(8), is_shared: false };
     assert_eq!(ledger.begin(&other, &LIMITS, at(50)), Ok(()), "another account");
     assert_eq!(ledger.throttled_accounts(at(50)), 1);
 }
@@ -152,7 +188,12 @@ fn a_slow_spray_on_one_account_slows_strangers_and_not_known_devices() {
 fn a_parallel_spray_on_one_account_is_no_faster() {
     let ledger = Ledger::default();
     let begun = (0..500u64)
-        .map(|n| Guess { who: client(&format!("198.51.{}.{}", n / 250, n % 250)), credential: n, account: Some(7) })
+        .map(|n| Guess {
+            who: client(&format!("198.51.{}.{}", n / 250, n % 250)),
+            credential: n,
+            account: Some(7),
+            is_shared: false,
+        })
         .filter(|guess| ledger.begin(guess, &LIMITS, at(0)).is_ok())
         .count();
     assert_eq!(begun, 8);
@@ -187,7 +228,7 @@ proptest! {
         let mut now = 0;
         for (credential, gap, is_device) in steps {
             now += gap;
-            let guess = Guess { who: if is_device { device } else { stranger }, credential, account: Some(1) };
+            let guess = Guess { who: if is_device { device } else { stranger }, credential, account: Some(1), is_shared: false };
             let answer = fail(&with, guess, at(now));
             if is_device {
                 prop_assert_eq!(answer, fail(&without, guess, at(now)));

@@ -170,6 +170,15 @@ impl Gate {
         Setup::new(upstream).start().await
     }
 
+    /// Stops the gate and starts it again on what it has kept.
+    pub async fn restart(self) -> Self {
+        let Self { running, authority, file, directory } = self;
+        running.stop().await;
+        let config = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let running = start(config, Some(file.clone()), StartOptions::default()).await.unwrap();
+        Self { running, authority, file, directory }
+    }
+
     pub fn https(&self) -> SocketAddr {
         self.running.listeners.https[0]
     }
