@@ -205,14 +205,22 @@ def test_a_guess_is_counted_or_home_assistant_does_not_see_it(
         (directory := tmp_path / outsider.address).mkdir()
         return _try(dodge, outsider, directory)
 
+    def counted_apart() -> int:
+        attempts = gate.login_attempts()
+        return sum(attempts[kind, "failed"] for kind in ("signed_path", "capability"))
+
+    before = counted_apart()
     with ThreadPoolExecutor(4) as threads:
         tries = list(threads.map(play, _DODGES))
     seen_of, uncounted = home_assistant.failures(), []
+    # What opens a single target has a count of its own, of which `explain` does not tell.
+    apart = [tried for tried in tries if tried.dodge.startswith(("signature", "capability"))]
+    assert sum(seen_of[tried.address] for tried in apart) <= counted_apart() - before
     with open(artifacts / "dodges.txt", "a") as report:
         for tried in tries:
             seen, counted = seen_of[tried.address] - tried.unread, gate.explain(tried.address)["failures"]["count"]
             print(f"HTTP/{http:3}  {tried.dodge:36} {tried.statuses}  seen {seen}, counted {counted}", file=report)
-            if seen > counted:
+            if seen > counted and tried not in apart:
                 uncounted.append((tried, seen, counted))
     assert uncounted == []
 

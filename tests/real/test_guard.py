@@ -271,11 +271,16 @@ async def test_a_known_device_goes_on_behind_a_banned_address_until_it_is_revoke
         await asyncio.to_thread(_guess_until_banned, gate, stranger)
 
         async def status(path: str, token: str, method: str = "GET") -> int:
-            async with (
-                clients.http(source=source, token=token) as fresh,
-                fresh.request(method, path, json=None if method == "GET" else {}) as answer,
-            ):
-                return answer.status
+            """403 also where the connection is closed, once nobody known is left behind the banned address."""
+            body = None if method == "GET" else {}
+            try:
+                async with (
+                    clients.http(source=source, token=token) as fresh,
+                    fresh.request(method, path, json=body) as answer,
+                ):
+                    return answer.status
+            except (aiohttp.ClientConnectionError, ConnectionError):
+                return 403
 
         assert await status("/api/states", bearer) == 200
         assert await status("/api/services/nobody/knows", bearer, "POST") == 400  # Home Assistant's own
@@ -293,7 +298,7 @@ async def test_a_known_device_goes_on_behind_a_banned_address_until_it_is_revoke
         assert (await Login(browser, application).begin())["type"] == "form"
 
         # The stranger is refused all the while.
-        assert stranger.refresh(fresh_secret(128)).status == 403
+        assert stranger.refresh(fresh_secret(128)).status == 429  # 403 would sign an app out
         assert stranger.post_json("/auth/login_flow", stranger.beginning()).status == 403
         assert await status("/api/states", fresh_secret()) == 403
         assert await _websocket_says(clients, source, fresh_secret()) is None
@@ -306,7 +311,7 @@ async def test_a_known_device_goes_on_behind_a_banned_address_until_it_is_revoke
                 pass
         assert await status("/api/states", more["access_token"]) == 403
         assert await _websocket_says(clients, source, bearer) is None
-        with pytest.raises(AssertionError, match="403"):
+        with pytest.raises((AssertionError, aiohttp.ClientConnectionError)):
             await Login(browser, application).begin()
 
 
