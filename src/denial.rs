@@ -83,13 +83,15 @@ pub enum Denial {
     OddPath,
     /// A login that is not what Home Assistant understands.
     LoginBody,
+    /// A closed host, and no certificate of its authorities' (`client_ca_file`).
+    ClientCertificate,
     /// The application could not be asked whether a credential is good.
     Unprovable,
 }
 
 impl Denial {
     /// All of them, for metrics that exist before they count.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::Malformed,
         Self::BadHost,
         Self::BadForwarding,
@@ -129,6 +131,7 @@ impl Denial {
         Self::OddPath,
         Self::LoginBody,
         Self::Unprovable,
+        Self::ClientCertificate,
     ];
 
     /// The word in metrics and logs.
@@ -173,6 +176,7 @@ impl Denial {
             Self::OddPath => "odd_path",
             Self::LoginBody => "login_body",
             Self::Unprovable => "unprovable",
+            Self::ClientCertificate => "client_certificate",
         }
     }
 
@@ -202,6 +206,7 @@ impl Denial {
             | Self::TlsTimeout
             | Self::TlsName
             | Self::TlsHandshake
+            | Self::ClientCertificate
             | Self::Http2Preface
             | Self::Http2Resets
             | Self::WriteStall

@@ -26,6 +26,8 @@ pub struct Connection {
     pub peer: ClientAddr,
     /// The name in the TLS handshake, in normal form; `None` without TLS.
     pub server_name: Option<Arc<str>>,
+    /// The TLS settings by which a client certificate was demanded, and shown.
+    pub client_auth: Option<Arc<rustls::ServerConfig>>,
     /// The connection is over a limit: its first request is answered with this and nothing else.
     pub denied: Option<Denial>,
     /// Counts the request body bytes that arrived on an HTTP/2 connection, read or not.
@@ -43,6 +45,7 @@ impl Connection {
         Self {
             peer,
             server_name,
+            client_auth: None,
             denied,
             http2_body_bytes: AtomicU64::new(0),
             body_bytes_read: AtomicU64::new(0),
@@ -51,6 +54,11 @@ impl Connection {
             turned_out: AtomicBool::new(false),
             turn: Notify::new(),
         }
+    }
+
+    /// The client has shown a certificate, as these settings demand.
+    pub fn with_client_auth(self, client_auth: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self { client_auth, ..self }
     }
 
     /// A stream has ended with some of its body unread, which will never be.

@@ -3,6 +3,7 @@
 //! All or nothing: whatever is wrong with a new configuration, the old one goes on serving, and log, answer and
 //! metric say why. Stores, sockets and WebSockets are not touched.
 
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
 use crate::config::{self, Config, UpstreamScheme, UpstreamVerification};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
-use crate::tls::{self, CertificateEntry, CertificateStore, Prepared};
+use crate::tls::{self, CertificateEntry, CertificateStore, ClientAuth, Prepared};
 use crate::upstream::{self, Upstream, UpstreamTls};
 
 /// Makes snapshots from configurations, carrying over what an earlier one has learnt.
@@ -50,11 +51,18 @@ impl Builder {
                 Err(error) => errors.push(format!("hosts.{}.upstream: {error}", host.name)),
             }
         }
+        let mut client_auth = HashMap::new();
+        for host in &config.hosts {
+            match self.client_auth(host, previous) {
+                Ok(auth) => client_auth.extend(auth.map(|auth| (host.name.clone(), auth))),
+                Err(error) => errors.push(format!("hosts.{}.client_ca_file: {error}", host.name)),
+            }
+        }
         let entries: Vec<_> = config.hosts.iter().map(certificate_entry).collect();
         match self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()) {
             Ok(certificates) if errors.is_empty() => {
                 let generation = previous.map_or(1, |previous| previous.generation + 1);
-                Ok(Built { snapshot: Snapshot::new(generation, config, upstreams), certificates })
+                Ok(Built { snapshot: Snapshot::new(generation, config, upstreams, &client_auth), certificates })
             }
             Ok(_) => Err(errors),
             Err(more) => {
@@ -99,6 +107,18 @@ impl Builder {
         let snapshot = self.commit(built).await;
         self.metrics.reload_accepted(snapshot.generation, since_epoch());
         Ok(snapshot)
+    }
+
+    /// What a closed host demands of its clients; as long as that is the same, the settings in force stay.
+    fn client_auth(
+        &self,
+        host: &config::Host,
+        previous: Option<&Snapshot>,
+    ) -> Result<Option<Arc<ClientAuth>>, tls::TlsError> {
+        let Some(file) = &host.client_ca_file else { return Ok(None) };
+        let auth = ClientAuth::load(file, self.certificates.clone())?;
+        let in_force = previous.and_then(|previous| previous.routes.named(&host.name)?.client_auth.clone());
+        Ok(Some(in_force.filter(|known| known.is_like(&auth)).unwrap_or_else(|| Arc::new(auth))))
     }
 
     fn upstream(

@@ -1,12 +1,14 @@
 //! Everything derived from one accepted configuration. Immutable; a request keeps the one it began with.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::config::{self, App, ByteSize, Config};
+use crate::config::{self, App, ByteSize, Config, HostPattern};
 use crate::guard::{self, Exposure, Policy};
 use crate::routing::HostTable;
+use crate::tls::ClientAuth;
 use crate::upstream::Upstream;
 
 /// One generation of the configuration, compiled.
@@ -35,17 +37,28 @@ pub struct Route {
     pub policy: Arc<Policy>,
     /// Paths that strangers may read besides those of a login.
     pub public_paths: Vec<String>,
+    /// A closed host: connections must have been made with these settings.
+    pub client_auth: Option<Arc<ClientAuth>>,
 }
 
 impl Snapshot {
     /// Whether the two do the same, whatever their generations.
     pub fn is_like(&self, other: &Self) -> bool {
         let same_upstreams = self.upstreams.iter().zip(&other.upstreams).all(|(a, b)| Arc::ptr_eq(a, b));
-        self.config == other.config && same_upstreams
+        let auth = |snapshot: &Self| -> Vec<_> {
+            let routes = snapshot.config.hosts.iter().filter_map(|host| snapshot.routes.named(&host.name));
+            routes.map(|route| route.client_auth.as_ref().map(Arc::as_ptr)).collect()
+        };
+        self.config == other.config && same_upstreams && auth(self) == auth(other)
     }
 
-    /// Compiles `config`. `upstreams` belong to its hosts, in the same order.
-    pub fn new(generation: u64, config: Config, upstreams: Vec<Arc<Upstream>>) -> Self {
+    /// Compiles `config`. `upstreams` belong to its hosts, in the same order; `client_auth` to those that are closed.
+    pub fn new(
+        generation: u64,
+        config: Config,
+        upstreams: Vec<Arc<Upstream>>,
+        client_auth: &HashMap<HostPattern, Arc<ClientAuth>>,
+    ) -> Self {
         let mut routes = HostTable::default();
         let shared = Arc::new(config.guard.clone());
         for (host, upstream) in config.hosts.iter().zip(&upstreams) {
@@ -61,6 +74,7 @@ impl Snapshot {
                 security_headers: host.security_headers,
                 policy: Arc::new(policy(host, &upstream.host, &shared)),
                 public_paths: host.public_paths.clone(),
+                client_auth: client_auth.get(&host.name).cloned(),
             });
             for name in std::iter::once(&host.name).chain(&host.aliases) {
                 routes.insert(name, route.clone());

@@ -127,6 +127,8 @@ pub enum Surface {
     Open,
     /// What a login needs, and `public_paths`.
     Login,
+    /// Nothing without a client certificate; with one everything.
+    Closed,
 }
 
 impl Surface {

@@ -61,6 +61,7 @@ fn host(name: &str, key: &Node, mut section: Section<'_>, limits: &RateLimits, s
         strict_transport_security: transport.unwrap_or(STRICT_TRANSPORT_SECURITY),
         security_headers,
         surface: guard.surface,
+        client_ca_file: guard.client_ca_file,
         onboarding: guard.onboarding,
         public_paths: guard.public_paths,
         rate_limits: guard.rate_limits,

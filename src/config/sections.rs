@@ -173,6 +173,8 @@ pub struct Host {
     pub security_headers: bool,
     /// What a client reaches before it has proven a session.
     pub surface: Surface,
+    /// The authorities whose certificates clients of a closed host must have, as PEM.
+    pub client_ca_file: Option<PathBuf>,
     /// Home Assistant may be set up through the gate.
     pub onboarding: bool,
     /// What clients may GET besides, these paths and all below them; at most 64, none ends with `/`.

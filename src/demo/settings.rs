@@ -51,6 +51,7 @@ fn host(stand_in: SocketAddr) -> Host {
         strict_transport_security: Duration::ZERO,
         security_headers: true,
         surface: Surface::default_of(App::Generic),
+        client_ca_file: None,
         onboarding: false,
         public_paths: Vec::new(),
         rate_limits: RateLimits::default(),

@@ -84,7 +84,7 @@ pub fn check_surface(visitor: &Visitor, asked: &Asked, exposure: Exposure) -> Re
     if asked.reach == Reach::Onboarding && !exposure.onboarding {
         return Err(Denial::Onboarding);
     }
-    if exposure.surface == Surface::Open || visitor.is_proven {
+    if exposure.surface != Surface::Login || visitor.is_proven {
         return Ok(());
     }
     match asked.reach {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::accept::{Counted, connection_limits, is_closed_to};
@@ -18,6 +19,7 @@ use crate::client::ClientAddr;
 use crate::denial::Denial;
 use crate::exchange::{Connection, Exchange, Greeting};
 use crate::request::{Protocol, RequestRecord};
+use crate::routing::normal_host;
 use crate::websocket::greet::{self, End, Greeted, Parted, Terms};
 use crate::websocket::handover::Io;
 use crate::websocket::relay::{Cause, Patience, Tunnel, relay};
@@ -101,11 +103,12 @@ async fn greet(
             Box::pin(http1::serve(door, stream, connection, role)).await
         }
         Role::Https => {
-            let stream = handshake(door, socket, deadline).await?;
+            let (stream, client_auth) = handshake(door, socket, deadline).await?;
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             let name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-            let connection = Arc::new(Connection::new(peer, name.map(Arc::from), denied));
+            let connection = Connection::new(peer, name.map(Arc::from), denied).with_client_auth(client_auth);
+            let connection = Arc::new(connection);
             let stream = ClientStream::new(Box::new(stream), connection.clone(), write_stall);
             let _present = door.presence.enter(peer, Traffic::Asked, &connection);
             let serve = async {
@@ -146,10 +149,14 @@ fn admit_announced(door: &Door, client: ClientAddr, place: &mut Option<PlaceGuar
     }
 }
 
-async fn handshake(door: &Door, socket: TcpStream, deadline: Instant) -> Option<TlsStream<TcpStream>> {
-    let acceptor = tokio_rustls::TlsAcceptor::from(door.tls.clone());
-    match timeout_at(deadline, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => {
+/// The settings are those of a closed host, whose client has shown a certificate.
+async fn handshake(
+    door: &Door,
+    socket: TcpStream,
+    deadline: Instant,
+) -> Option<(TlsStream<TcpStream>, ClientAuthShown)> {
+    match timeout_at(deadline, accept_tls(door, socket)).await {
+        Ok(Ok((stream, client_auth))) => {
             let session = stream.get_ref().1;
             let version = match session.protocol_version() {
                 Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
@@ -160,7 +167,7 @@ async fn handshake(door: &Door, socket: TcpStream, deadline: Instant) -> Option<
                 _ => "no",
             };
             door.metrics.handshakes.with_label_values(&[version, resumed]).inc();
-            Some(stream)
+            Some((stream, client_auth))
         }
         Ok(Err(error)) => {
             door.metrics.denied(tls_denial(&error));
@@ -173,11 +180,27 @@ async fn handshake(door: &Door, socket: TcpStream, deadline: Instant) -> Option<
     }
 }
 
+type ClientAuthShown = Option<Arc<rustls::ServerConfig>>;
+
+/// The name decides whether a certificate is demanded of the client.
+async fn accept_tls(door: &Door, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, ClientAuthShown)> {
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
+    let demanded = start.client_hello().server_name().and_then(normal_host).and_then(|name| {
+        let snapshot = door.snapshot.load();
+        Some(snapshot.routes.find(&name)?.client_auth.as_ref()?.config.clone())
+    });
+    let stream = start.into_stream(demanded.clone().unwrap_or_else(|| door.tls.clone())).await?;
+    Ok((stream, demanded))
+}
+
 fn tls_denial(error: &io::Error) -> Denial {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
         // What rustls says when the certificate store has no certificate for a name, or was given no name.
         Some(rustls::Error::General(what)) if what.contains("certificate") => Denial::TlsName,
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
+            Denial::ClientCertificate
+        }
         _ => Denial::TlsHandshake,
     }
 }

@@ -62,6 +62,12 @@ pub fn inspect(request: &Request<'_>, connection: &Connection, snapshot: &Snapsh
         return Err(Denial::Misdirected);
     }
     let route = snapshot.routes.find(&host).ok_or(Denial::Misdirected)?;
+    // A closed host's connections are made for it, with a certificate; one from before it was closed is not.
+    if let Some(demanded) = &route.client_auth
+        && !connection.client_auth.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, &demanded.config))
+    {
+        return Err(Denial::Misdirected);
+    }
     let client = verified_client(connection.peer.ip(), request.headers, &snapshot.config.trusted_proxies)
         .map_err(|_| Denial::BadForwarding)?;
     check_body_size(request.headers, route)?;

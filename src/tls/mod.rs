@@ -13,6 +13,7 @@
 //! Nothing here opens a socket, reads the clock or starts a task: `now` is always an argument.
 
 mod certificate;
+mod client_auth;
 mod client_config;
 mod entry;
 mod self_signed;
@@ -26,6 +27,7 @@ mod fixtures;
 mod tests;
 
 pub use certificate::{Certificate, CertificateError, covers};
+pub use client_auth::ClientAuth;
 pub use client_config::{authorities, client_config};
 pub use entry::{CertificateEntry, CertificateFacts, CertificateWarning, RefreshOutcome};
 pub use server_config::{install_provider, server_config};
@@ -38,6 +40,10 @@ pub enum TlsError {
     Settings(#[from] rustls::Error),
     #[error("authorities for the upstream's certificate: {0}")]
     Authority(#[from] CertificateError),
+    #[error("authorities for client certificates: {0}")]
+    ClientAuthority(CertificateError),
+    #[error("authorities for client certificates: {0}")]
+    ClientVerifier(#[from] rustls::server::VerifierBuilderError),
     #[error("the system's certificate authorities cannot be read: {0}; check SSL_CERT_FILE and SSL_CERT_DIR")]
     SystemAuthorities(String),
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer, kx_group};
+use rustls::server::danger::ClientCertVerifier;
 
 use super::{CertificateStore, TlsError};
 
@@ -20,10 +21,21 @@ use super::{CertificateStore, TlsError};
 /// sessions. A ticket is good for the same server name only, and the name is looked up first: a
 /// host removed from the configuration cannot be resumed.
 pub fn server_config(store: Arc<CertificateStore>) -> Result<Arc<ServerConfig>, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(store);
+    server_config_with(store, None)
+}
+
+/// The same, for hosts that demand a client certificate as well.
+pub(super) fn server_config_with(
+    store: Arc<CertificateStore>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(store);
     config.ticketer = Ticketer::new()?;
     config.send_tls13_tickets = 2;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -45,7 +45,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "upstream",
         ],
     ),
-    ("snapshot", &["guard", "routing", "upstream"]),
+    ("snapshot", &["guard", "routing", "tls", "upstream"]),
     ("state", &["guard"]),
     ("tls", &["routing"]),
     ("upstream", &["metrics", "websocket"]),

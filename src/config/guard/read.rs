@@ -1,6 +1,7 @@
 //! Reading the `guard` section, and the keys of a host that belong to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -198,6 +199,7 @@ fn exempt_name(input: &Input, text: &str) -> Result<String, String> {
 /// What a host says about the guard.
 pub(in crate::config) struct HostGuard {
     pub surface: Surface,
+    pub client_ca_file: Option<PathBuf>,
     pub onboarding: bool,
     pub public_paths: Vec<String>,
     pub rate_limits: RateLimits,
@@ -210,6 +212,20 @@ pub(in crate::config) fn host(section: &mut Section<'_>, app: App, base: &RateLi
         let message = "`login` needs `app: home_assistant`: of other applications the gate does not know the login";
         section.conflict("surface", &["surface", "app"], message);
     }
+    let client_ca_file = section.path("client_ca_file");
+    match (surface, section.has("client_ca_file")) {
+        (Surface::Closed, false) => {
+            section.conflict(
+                "surface",
+                &["surface"],
+                "`closed` needs `client_ca_file`: whose certificates clients must have",
+            );
+        }
+        (Surface::Open | Surface::Login, true) => {
+            section.conflict("client_ca_file", &["surface"], "is for `surface: closed` only");
+        }
+        (Surface::Closed, true) | (Surface::Open | Surface::Login, false) => {}
+    }
     let onboarding = section.read("onboarding", values::boolean).unwrap_or(false);
     if app == App::Generic && section.has("onboarding") {
         section.conflict("onboarding", &["app"], "only `app: home_assistant` has an onboarding: remove this");
@@ -220,14 +236,11 @@ pub(in crate::config) fn host(section: &mut Section<'_>, app: App, base: &RateLi
         section.conflict("public_paths", &["public_paths"], format!("more than {MAX_PUBLIC_PATHS} paths"));
     }
     let rate_limits = rate_limits(section.section("rate_limits"), base);
-    HostGuard { surface, onboarding, public_paths, rate_limits }
+    HostGuard { surface, client_ca_file, onboarding, public_paths, rate_limits }
 }
 
 fn surface(input: &Input) -> Result<Surface, String> {
-    if input.text == "closed" {
-        return Err("`closed` needs client certificates, which this version does not check: write `login`".to_owned());
-    }
-    values::choice(&[("open", Surface::Open), ("login", Surface::Login)])(input)
+    values::choice(&[("open", Surface::Open), ("login", Surface::Login), ("closed", Surface::Closed)])(input)
 }
 
 /// A prefix in the one spelling that requests are compared in.

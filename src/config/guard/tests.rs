@@ -212,8 +212,9 @@ fn the_surface_depends_on_the_application() {
     assert!(host("", "app: home_assistant, onboarding: true").onboarding);
     assert!(!host("", "app: home_assistant").onboarding);
     for (text, path, message) in [
-        ("surface: closed", "surface", "`closed` needs client certificates, which this version does not check"),
-        ("surface: shut", "surface", "expected `open` or `login`, found the text `shut`"),
+        ("surface: closed", "surface", "`closed` needs `client_ca_file`"),
+        ("client_ca_file: /x.pem", "client_ca_file", "is for `surface: closed` only"),
+        ("surface: shut", "surface", "expected `open` or `login` or `closed`, found the text `shut`"),
         ("surface: logn, app: home_assistant", "surface", "did you mean `login`?"),
         ("surface: login", "surface", "`login` needs `app: home_assistant`"),
         ("onboarding: true", "onboarding", "only `app: home_assistant` has an onboarding"),

@@ -58,6 +58,18 @@ impl Authority {
 }
 
 impl Issued {
+    /// Trusts `authority`, and shows this certificate to whoever asks for one.
+    pub fn client_config(&self, authority: &Authority) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der.clone()).unwrap();
+        ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![self.der.clone()], PrivateKeyDer::Pkcs8(self.key_der.clone().into()))
+            .unwrap()
+    }
+
     /// Writes `<stem>.chain.pem` and `<stem>.key.pem`.
     pub fn write(&self, directory: &Path, stem: &str) -> (PathBuf, PathBuf) {
         let file = |kind| directory.join(format!("{stem}.{kind}.pem"));
