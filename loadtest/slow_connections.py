@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "real"))
 
 from authority import Authority
-from gate import Gate
+from gate import NO_RATE_LIMITS, Gate
 
 HOST = "slow.example.test"
 PAUSE_SECONDS = 2.0
@@ -259,10 +259,9 @@ def main() -> int:
         files = authority.issue("slow", HOST)
         certificate = {"chain_file": str(files.chain), "key_file": str(files.key)}
         host = {"upstream": f"http://127.0.0.1:{port.get(timeout=10)}", "app": "generic", "certificate": certificate}
-        # One ordinary client asks here for what a hundred do.
-        guard = {"rate_limits": {"static": "off"}}
         timeouts = {"http2_idle": f"{HTTP2_IDLE_SECONDS:g}s"}
-        gate = Gate(directory / "gate", {HOST: host}, timeouts=timeouts, guard=guard)
+        # One client asks here for what a hundred do.
+        gate = Gate(directory / "gate", {HOST: host}, timeouts=timeouts, guard=NO_RATE_LIMITS)
         try:
             figures = asyncio.run(_run(gate, authority, arguments.connections, directory))
         finally:

@@ -13,10 +13,6 @@ import aiohttp
 from clients import Clients
 
 
-# All of it comes from three addresses, faster than any household asks.
-NO_RATE_LIMITS = {"rate_limits": {name: "off" for name in ("static", "page", "api", "auth", "webhook", "websocket")}}
-
-
 class Load:
     """Asks for one small page over and over, on kept and on new HTTP/1.1 connections, and by h2load over HTTP/2."""
 

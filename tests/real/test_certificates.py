@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from authority import Authority, CertificateFiles
 from clients import Clients
 from conftest import HOST
-from gate import Gate
+from gate import NO_RATE_LIMITS, Gate
 from home_assistant import HomeAssistant
-from load import NO_RATE_LIMITS, Load
+from load import Load
 from websocket_api import logged_in
 
 _SWAPS = 4

@@ -19,11 +19,10 @@ from authority import Authority
 from clients import Clients
 from conftest import HOST
 from curl import Curl
-from gate import Gate
+from gate import NO_RATE_LIMITS, Gate
 from home_assistant import HomeAssistant
 from household import Household
 from http2_client import http2_client
-from load import NO_RATE_LIMITS
 from login import Login
 from outsider import Outsider, fresh_address, fresh_local_address, fresh_secret
 from recorder import Recorder

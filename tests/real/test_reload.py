@@ -10,9 +10,9 @@ from clients import Clients
 from conftest import ECHO_HOST, HOST
 from curl import Curl
 from echo import Echo
-from gate import Gate
+from gate import NO_RATE_LIMITS, Gate
 from home_assistant import HomeAssistant
-from load import NO_RATE_LIMITS, Load
+from load import Load
 from waiting import wait_for
 from websocket_api import HomeAssistantSocket, logged_in
 
