@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use tokio::sync::Mutex;
 
 use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
-use crate::config::{self, Config, UpstreamScheme, UpstreamVerification};
+use crate::config::{self, CertificateSource, Config, UpstreamScheme, UpstreamVerification};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CertificateEntry, CertificateStore, ClientAuth, Prepared};
@@ -159,7 +159,10 @@ impl Builder {
 fn certificate_entry(host: &config::Host) -> CertificateEntry {
     CertificateEntry {
         names: std::iter::once(&host.name).chain(&host.aliases).cloned().collect(),
-        files: host.certificate.clone(),
+        files: match &host.certificate {
+            CertificateSource::Files(files) => Some(files.clone()),
+            CertificateSource::SelfSigned | CertificateSource::Acme(_) => None,
+        },
     }
 }
 

@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::acme;
+use super::dns;
+use super::dynamic_dns;
 use super::guard;
 use super::hosts;
 use super::node::Node;
@@ -27,11 +30,29 @@ pub(super) fn config(reader: &Reader<'_>, root: &Node) -> Config {
     let access_log = access_log(top.section("access_log"));
     let reload = reload(top.section("reload"));
     let guard = guard::read::guard(top.section("guard"));
-    let (hosts, top) = hosts::hosts(top, &guard.rate_limits);
+    let acme = acme::acme(top.section("acme"));
+    let dns = dns::accounts(top.section("dns"));
+    let dynamic_dns = dynamic_dns::dynamic_dns(top.section("dynamic_dns"), &dns);
+    let means = acme::Means { terms: &acme.terms, dns: !dns.is_empty(), http: !listen.http.is_empty() };
+    let (hosts, top) = hosts::hosts(top, &guard.rate_limits, means);
     if !top.is_broken() {
         top.finish();
     }
-    Config { listen, admin, state_directory, trusted_proxies, limits, timeouts, access_log, reload, guard, hosts }
+    Config {
+        listen,
+        admin,
+        state_directory,
+        trusted_proxies,
+        limits,
+        timeouts,
+        access_log,
+        reload,
+        guard,
+        acme,
+        dns,
+        dynamic_dns,
+        hosts,
+    }
 }
 
 /// The key that claimed each public socket.

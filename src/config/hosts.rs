@@ -7,18 +7,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::acme::{self, Means};
 use super::guard;
 use super::node::{Kind, Node};
 use super::read::Section;
 use super::upstream::{self, Url};
 use super::values::{self, ANY_SIZE, Input, Zero};
-use super::{
-    App, ByteSize, CertificateFiles, Host, HostPattern, RateLimits, Upstream, UpstreamScheme, UpstreamVerification,
-};
+use super::{App, ByteSize, Host, HostPattern, RateLimits, Upstream, UpstreamScheme, UpstreamVerification};
 
 /// Reads all hosts; those without a usable name or upstream were reported and are left out. `limits` hold for hosts
-/// that say nothing else.
-pub(super) fn hosts<'r>(mut top: Section<'r>, limits: &RateLimits) -> (Vec<Host>, Section<'r>) {
+/// that say nothing else, certificates are had by `means`.
+pub(super) fn hosts<'r>(mut top: Section<'r>, limits: &RateLimits, means: Means<'_>) -> (Vec<Host>, Section<'r>) {
     let section = top.section("hosts");
     let mut hosts = Vec::new();
     let mut seen = HashMap::new();
@@ -27,7 +26,7 @@ pub(super) fn hosts<'r>(mut top: Section<'r>, limits: &RateLimits) -> (Vec<Host>
         top.conflict("hosts", &[], "no hosts: add one, `ha.example.org: {upstream: \"http://192.168.1.20:8123\"}`");
     }
     for (name, key, section) in entries {
-        hosts.extend(host(name, key, section, limits, &mut seen));
+        hosts.extend(host(name, key, section, Context { limits, means }, &mut seen));
     }
     (hosts, top)
 }
@@ -35,7 +34,14 @@ pub(super) fn hosts<'r>(mut top: Section<'r>, limits: &RateLimits) -> (Vec<Host>
 /// The node at which each name was first given.
 type Seen = HashMap<HostPattern, usize>;
 
-fn host(name: &str, key: &Node, mut section: Section<'_>, limits: &RateLimits, seen: &mut Seen) -> Option<Host> {
+/// What a host is read against.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    limits: &'a RateLimits,
+    means: Means<'a>,
+}
+
+fn host(name: &str, key: &Node, mut section: Section<'_>, context: Context<'_>, seen: &mut Seen) -> Option<Host> {
     let reader = section.reader();
     let path = section.own_path().to_owned();
     let pattern = HostPattern::parse(name).map_err(|message| reader.problem(key.id, &path, message)).ok();
@@ -45,11 +51,12 @@ fn host(name: &str, key: &Node, mut section: Section<'_>, limits: &RateLimits, s
     let aliases = aliases(&mut section, seen);
     let upstream = upstream(&mut section);
     let app = section.read("app", app).unwrap_or(App::Generic);
-    let certificate = certificate(&mut section);
+    let names: Vec<_> = pattern.iter().chain(&aliases).cloned().collect();
+    let certificate = acme::certificate(&mut section, &names, context.means);
     let body_size = section.read("body_size", values::size(ByteSize::from_bytes(1)..=ANY_SIZE));
     let transport = section.read("strict_transport_security", values::duration(SECOND, Zero::Allowed));
     let security_headers = section.read("security_headers", values::boolean).unwrap_or(true);
-    let guard = guard::read::host(&mut section, app, limits);
+    let guard = guard::read::host(&mut section, app, context.limits);
     section.finish();
     Some(Host {
         name: pattern?,
@@ -92,19 +99,6 @@ fn aliases(section: &mut Section<'_>, seen: &mut Seen) -> Vec<HostPattern> {
 
 fn app(input: &Input) -> Result<App, String> {
     values::choice(&[("home_assistant", App::HomeAssistant), ("generic", App::Generic)])(input)
-}
-
-fn certificate(section: &mut Section<'_>) -> Option<CertificateFiles> {
-    let present = section.has("certificate");
-    let mut section = section.section("certificate");
-    let (chain_file, key_file) = (section.path("chain_file"), section.path("key_file"));
-    if present {
-        for key in ["chain_file", "key_file"].into_iter().filter(|key| !section.has(key)) {
-            section.missing(key);
-        }
-    }
-    section.finish();
-    Some(CertificateFiles { chain_file: chain_file?, key_file: key_file? })
 }
 
 /// Reads a URL, or a mapping that holds one.

@@ -5,8 +5,11 @@
 //! only: what a section *means* lives in the room that uses it. Nothing here opens a socket or
 //! reads a certificate.
 
+mod acme;
 mod assemble;
+mod dns;
 mod duration;
+mod dynamic_dns;
 mod error;
 mod guard;
 mod hosts;
@@ -36,7 +39,12 @@ use node::Malformed;
 use read::Reader;
 use source::Source;
 
+pub use acme::{
+    Acme, AcmeCertificate, AcmeTerms, CertificateSource, Challenge, ExternalAccount, OnFailure, Propagation,
+};
+pub use dns::{DnsAccount, DnsProvider, Rfc2136, TsigAlgorithm};
 pub use duration::parse as parse_duration;
+pub use dynamic_dns::{AddressSource, DynamicDns};
 pub use error::{ConfigError, Finding};
 pub use guard::{BanAnswer, Bans, Guard, LoginLimits, NeverBan, RateLimit, RateLimits, RequestClass, Surface};
 pub use rate::Rate;

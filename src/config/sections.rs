@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{ByteSize, Guard, RateLimits, Secret, Surface};
+use super::{Acme, ByteSize, CertificateSource, DnsAccount, DynamicDns, Guard, RateLimits, Secret, Surface};
 
 /// One accepted configuration file.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,10 @@ pub struct Config {
     pub access_log: AccessLog,
     pub reload: Reload,
     pub guard: Guard,
+    pub acme: Acme,
+    /// In the order of the file.
+    pub dns: Vec<DnsAccount>,
+    pub dynamic_dns: DynamicDns,
     /// In the order of the file; at least one.
     pub hosts: Vec<Host>,
 }
@@ -163,8 +167,7 @@ pub struct Host {
     pub aliases: Vec<HostPattern>,
     pub upstream: Upstream,
     pub app: App,
-    /// `None`: a self-signed certificate kept in the state directory.
-    pub certificate: Option<CertificateFiles>,
+    pub certificate: CertificateSource,
     /// The largest request body; `None` is no limit.
     pub body_size: Option<ByteSize>,
     /// `max-age` of `Strict-Transport-Security`; zero sends none.

@@ -67,9 +67,8 @@ hosts:
     assert_eq!(host.name, HostPattern::Exact("ha.example.org".into()));
     assert_eq!((host.upstream.host.as_str(), host.upstream.port), ("192.168.1.20", 8123));
     assert_eq!(host.app, App::HomeAssistant);
-    let certificate = host.certificate.as_ref().unwrap();
-    assert_eq!(certificate.chain_file, Path::new("conf/fullchain.pem"));
-    assert_eq!(certificate.key_file, Path::new("/keys/privkey.pem"));
+    let files = CertificateFiles { chain_file: "conf/fullchain.pem".into(), key_file: "/keys/privkey.pem".into() };
+    assert_eq!(host.certificate, CertificateSource::Files(files));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::Bound;
 use super::addresses::Addresses;
 use crate::admin::Listeners;
 use crate::config::{
-    AccessLog, Admin, App, Config, Guard, Host, HostPattern, Limits, Listen, RateLimits, Reload, Surface, Timeouts,
-    TrustedProxies, Upstream, UpstreamScheme, UpstreamVerification,
+    AccessLog, Acme, Admin, App, CertificateSource, Config, DynamicDns, Guard, Host, HostPattern, Limits, Listen,
+    RateLimits, Reload, Surface, Timeouts, TrustedProxies, Upstream, UpstreamScheme, UpstreamVerification,
 };
 
 /// `localhost` and this machine's name in front of `stand_in`, with a self-signed certificate.
@@ -29,6 +29,9 @@ pub(super) fn config(addresses: Addresses, stand_in: SocketAddr, state_directory
         access_log: AccessLog::default(),
         reload: Reload::default(),
         guard: Guard::default(),
+        acme: Acme::default(),
+        dns: Vec::new(),
+        dynamic_dns: DynamicDns::default(),
         hosts: vec![host(stand_in)],
     }
 }
@@ -45,7 +48,7 @@ fn host(stand_in: SocketAddr) -> Host {
             health_check: Duration::from_secs(10),
         },
         app: App::Generic,
-        certificate: None,
+        certificate: CertificateSource::SelfSigned,
         body_size: None,
         // A browser would remember it for everything else that runs on localhost.
         strict_transport_security: Duration::ZERO,
