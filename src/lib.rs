@@ -25,6 +25,7 @@ pub mod demo;
 pub mod denial;
 pub mod exchange;
 pub mod guard;
+pub mod http_client;
 pub mod listener;
 pub mod metrics;
 pub mod proxy;

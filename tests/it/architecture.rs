@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 26] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
     ("denial", &[]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
+    ("http_client", &["tls"]),
     ("listener", &["access_log", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
