@@ -6,6 +6,7 @@
 //! - [`proxy`] is the `ProxyHttp` implementation: who may pass, where to, and with which fields;
 //! - [`websocket`] carries what is left of a connection after its 101;
 //! - [`upstream`] and [`app`] know the servers behind;
+//! - [`acme`] asks an authority for certificates and renews them;
 //! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
 //! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod bans;
@@ -23,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod denial;
+pub mod durable;
 pub mod exchange;
 pub mod guard;
 pub mod http_client;

@@ -30,6 +30,7 @@ pub use certificate::{Certificate, CertificateError, covers};
 pub use client_auth::ClientAuth;
 pub use client_config::{authorities, client_config};
 pub use entry::{CertificateEntry, CertificateFacts, CertificateWarning, RefreshOutcome};
+pub use self_signed::file_stem;
 pub use server_config::{install_provider, server_config};
 pub use store::{CertificateStore, Prepared};
 

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 28] = [
     ("access_log", &[]),
+    ("acme", &[]),
     ("admin", &[]),
     ("app", &[]),
     ("bans", &[]),
@@ -20,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("config", &[]),
     ("demo", &["admin", "server"]),
     ("denial", &[]),
+    ("durable", &[]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
@@ -47,8 +49,8 @@ const ARROWS: [(&str, &[&str]); 26] = [
         ],
     ),
     ("snapshot", &["guard", "routing", "tls", "upstream"]),
-    ("state", &["guard"]),
-    ("tls", &["routing"]),
+    ("state", &["durable", "guard"]),
+    ("tls", &["durable", "routing"]),
     ("upstream", &["metrics", "websocket"]),
     ("websocket", &[]),
     ("main", &["cli"]),
