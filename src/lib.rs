@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod denial;
+pub mod dns;
 pub mod exchange;
 pub mod guard;
 pub mod http_client;
