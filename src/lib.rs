@@ -25,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod denial;
+pub mod dns;
 pub mod durable;
 pub mod exchange;
 pub mod guard;
