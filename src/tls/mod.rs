@@ -16,6 +16,7 @@ mod certificate;
 mod client_auth;
 mod client_config;
 mod entry;
+mod news;
 mod self_signed;
 mod server_config;
 mod stamp;
@@ -29,7 +30,8 @@ mod tests;
 pub use certificate::{Certificate, CertificateError, covers};
 pub use client_auth::ClientAuth;
 pub use client_config::{authorities, client_config};
-pub use entry::{CertificateEntry, CertificateFacts, CertificateWarning, RefreshOutcome};
+pub use entry::{CertificateEntry, EntrySource};
+pub use news::{CertificateFacts, CertificateOrigin, CertificateWarning, RefreshOutcome};
 pub use server_config::{install_provider, server_config};
 pub use store::{CertificateStore, Prepared};
 
