@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("access_log", &[]),
+    ("acme", &[]),
     ("admin", &[]),
     ("app", &[]),
     ("bans", &[]),
@@ -23,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
-    ("listener", &["access_log", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
+    ("listener", &["access_log", "acme", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
     ("reload", &["admin", "metrics", "snapshot", "tls", "upstream"]),
@@ -33,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
         "server",
         &[
             "access_log",
+            "acme",
             "admin",
             "bans",
             "guard",
