@@ -18,7 +18,7 @@ use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
 use crate::config::{self, CertificateSource, Config, UpstreamScheme, UpstreamVerification};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
-use crate::tls::{self, CertificateEntry, CertificateStore, ClientAuth, Prepared};
+use crate::tls::{self, CertificateEntry, CertificateStore, ClientAuth, EntrySource, Prepared};
 use crate::upstream::{self, Upstream, UpstreamTls};
 
 /// Makes snapshots from configurations, carrying over what an earlier one has learnt.
@@ -159,9 +159,10 @@ impl Builder {
 fn certificate_entry(host: &config::Host) -> CertificateEntry {
     CertificateEntry {
         names: std::iter::once(&host.name).chain(&host.aliases).cloned().collect(),
-        files: match &host.certificate {
-            CertificateSource::Files(files) => Some(files.clone()),
-            CertificateSource::SelfSigned | CertificateSource::Acme(_) => None,
+        source: match &host.certificate {
+            CertificateSource::SelfSigned => EntrySource::SelfSigned,
+            CertificateSource::Files(files) => EntrySource::Files(files.clone()),
+            CertificateSource::Acme(_) => EntrySource::SelfSigned,
         },
     }
 }

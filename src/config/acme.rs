@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::node::{Kind, Node};
 use super::read::Section;
 use super::values::{self, Input, Zero, quoted};
 use super::{CertificateFiles, HostPattern, Secret};
@@ -271,8 +272,17 @@ fn profile(input: &Input) -> Result<String, String> {
     input.parse(expected, |_| if is_word { Ok(text.to_owned()) } else { Err(input.expected(expected)) })
 }
 
-/// Reads a host's `certificate`; `own` are the host's names.
+/// Reads a host's `certificate`: `acme`, or a mapping; `own` are the host's names.
 pub(super) fn certificate(section: &mut Section<'_>, own: &[HostPattern], means: Means<'_>) -> CertificateSource {
+    if let Some((_, Node { id, kind: Kind::Text(word), .. })) = section.take("certificate") {
+        if word != "acme" {
+            let message = "expected `acme`, or a mapping such as `{chain_file: a.pem, key_file: b.pem}`";
+            section.reader().problem(*id, &section.path_of("certificate"), message);
+        }
+        let certificate =
+            acme_certificate(Section::absent(section.reader(), section.path_of("certificate"), *id), own, means);
+        return CertificateSource::Acme(certificate);
+    }
     let present = section.has("certificate");
     let mut section = section.section("certificate");
     let source = if section.has("acme") {

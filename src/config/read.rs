@@ -203,7 +203,8 @@ impl<'r> Section<'r> {
         section
     }
 
-    fn absent(reader: &'r Reader<'r>, path: String, place: usize) -> Self {
+    /// A section of which nothing is written.
+    pub fn absent(reader: &'r Reader<'r>, path: String, place: usize) -> Self {
         Self { reader, path, place, entries: &[], known: vec![], secret: vec![], bad: vec![], broken: false }
     }
 

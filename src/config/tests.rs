@@ -410,6 +410,113 @@ fn host_keys_are_refused_with_their_reason() {
 }
 
 #[test]
+fn what_certificates_need_is_refused_with_its_reason() {
+    for (text, place, message) in [
+        ("acme: {directory: \"http://a/d\"}", "1:19 acme.directory", "https URL of an authority's directory"),
+        ("acme: {directory: \"https://u:p@a/d\"}", "1:19 acme.directory", "https URL of an authority's directory"),
+        ("acme: {directory: \"https://a/d\", staging: true}", "1:34 acme.staging", "only `directory: letsencrypt`"),
+        ("acme: {email: anna}", "1:15 acme.email", "anna@example.org"),
+        ("acme: {challenges: []}", "1:8 acme.challenges", "leaves no way"),
+        ("acme: {challenges: [dns-1]}", "1:21 acme.challenges[0]", "did you mean `dns-01`?"),
+        ("acme: {challenges: [dns-01, dns-01]}", "1:29 acme.challenges", "named twice"),
+        ("acme: {external_account: {key_id: a}}", "1:8 acme.external_account.hmac_key", "missing"),
+        ("acme: {propagation: {resolvers: [dns.example]}}", "1:34 acme.propagation.resolvers[0]", "`1.1.1.1`"),
+        ("dns: {home: {provider: duckdn}}", "1:24 dns.home.provider", "did you mean `duckdns`?"),
+        ("dns: {home: {token: a}}", "1:7 dns.home.provider", "missing"),
+        ("dns: {home: {provider: duckdns}}", "1:7 dns.home.token", "missing"),
+        ("dns: {home: {provider: duckdns, token: a, url: \"http://a\"}}", "1:48 dns.home.url", "https URL"),
+        ("dns: {home: {provider: exec}}", "1:7 dns.home.command", "missing"),
+        (
+            "dns: {a: {provider: exec, command: x}, b: {provider: exec, command: y}}",
+            "1:40 dns.b",
+            "`dns.a` speaks for all names too",
+        ),
+        (
+            "dns: {a: {provider: duckdns, token: x}, b: {provider: duckdns, token: y}}",
+            "1:41 dns.b",
+            "`duckdns.org` belongs to `dns.a` already",
+        ),
+        ("dynamic_dns: {names: [a.example]}", "1:23 dynamic_dns.names", "no account in `dns` speaks for `a.example`"),
+        (
+            "dns: {a: {provider: exec, command: x}}\ndynamic_dns: {names: [a.example]}",
+            "2:23 dynamic_dns.names",
+            "`dns.a` runs a script",
+        ),
+        ("dynamic_dns: {ipv4: [\"http://a\"]}", "1:22 dynamic_dns.ipv4[0]", "`interface:eth0`"),
+        ("dynamic_dns: {ipv4: [], ipv6: []}", "1:25 dynamic_dns.ipv6", "no address to set"),
+    ] {
+        expect_one(&with_host(text), place, message);
+    }
+    for (certificate, place, message) in [
+        ("acm", "3:18 h.example.certificate", "expected `acme`, or a mapping"),
+        ("{acme: {}, key_file: x}", "3:29 h.example.certificate.key_file", "exclude each other"),
+        ("{acme: {names: [a.b]}}", "3:26 h.example.certificate.acme.names", "`h.example` is not among them"),
+        (
+            "{acme: {names: [h.example, \"*.h.example\"]}}",
+            "3:19 h.example.certificate.acme.challenges",
+            "`dns` is empty: add an account",
+        ),
+        (
+            "{acme: {names: [\"*.example\"], challenges: [http-01]}}",
+            "3:48 h.example.certificate.acme.challenges",
+            "can only be had by dns-01",
+        ),
+    ] {
+        let text = in_host(&format!("upstream: http://a\ncertificate: {certificate}"));
+        let (line_column, path) = place.split_once(' ').unwrap();
+        let line_column = line_column.replacen('3', "4", 1);
+        expect_one(&text, &format!("{line_column} hosts.{path}"), message);
+    }
+}
+
+#[test]
+fn a_host_asks_for_its_own_names_unless_it_says_otherwise() {
+    let config = parse(
+        r#"
+acme: {profile: tlsserver, on_failure: refuse}
+dns: {home: {provider: duckdns, token: x}}
+hosts:
+  a.duckdns.org: {upstream: "http://a", aliases: [www.a.duckdns.org], certificate: acme}
+  b.duckdns.org:
+    upstream: http://b
+    certificate: {acme: {names: ["*.duckdns.org", duckdns.org], challenges: [dns-01], profile: shortlived}}
+"#,
+    )
+    .unwrap();
+    let CertificateSource::Acme(first) = &config.hosts[0].certificate else { panic!() };
+    let CertificateSource::Acme(second) = &config.hosts[1].certificate else { panic!() };
+    let names = |certificate: &AcmeCertificate| certificate.names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(first), ["a.duckdns.org", "www.a.duckdns.org"]);
+    assert_eq!(first.terms, config.acme.terms);
+    assert_eq!(names(second), ["*.duckdns.org", "duckdns.org"]);
+    let own = AcmeTerms {
+        challenges: vec![Challenge::Dns01],
+        profile: Some("shortlived".into()),
+        on_failure: OnFailure::Refuse,
+    };
+    assert_eq!(second.terms, own);
+}
+
+#[test]
+fn the_account_with_the_longest_zone_speaks_for_a_name() {
+    let account = |zones: &[&str]| DnsAccount {
+        name: "a".into(),
+        zones: zones.iter().map(|zone| zone.to_string()).collect(),
+        provider: DnsProvider::Exec { command: "x".into(), timeout: Duration::from_secs(1) },
+    };
+    for (zones, name, much) in [
+        (&["example.org"][..], "example.org", Some(11)),
+        (&["example.org"], "a.b.example.org", Some(11)),
+        (&["example.org", "b.example.org"], "a.b.example.org", Some(13)),
+        (&["example.org"], "badexample.org", None),
+        (&["example.org"], "org", None),
+        (&[], "anything.org", Some(0)),
+    ] {
+        assert_eq!(account(zones).speaks_for(name), much, "{zones:?} {name}");
+    }
+}
+
+#[test]
 fn every_problem_is_reported_at_once() {
     let error = refusal(
         "limits: {connections: x, head_size: y}\ntimeouts: {drain: z}\nfoo: 1\nhosts:\n  1.2.3.4: {}\n  a b: {upstream: http}\n",
@@ -614,8 +721,12 @@ const MINIMAL: &str = include_str!("../../conf/minimal.yaml");
 /// A directory with what the examples in the full file refer to.
 fn example_directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("secrets.yaml"), "metrics_token: abc").unwrap();
-    fs::write(directory.path().join("metrics.token"), "abc").unwrap();
+    let secrets = ["metrics_token", "acme_hmac_key", "duckdns_token", "tsig_key"];
+    let secrets: String = secrets.iter().map(|name| format!("{name}: abc\n")).collect();
+    fs::write(directory.path().join("secrets.yaml"), secrets).unwrap();
+    for file in ["metrics.token", "duckdns.token", "cloudflare.token"] {
+        fs::write(directory.path().join(file), "abc").unwrap();
+    }
     directory
 }
 
@@ -655,7 +766,7 @@ fn the_commented_examples_of_the_full_file_work() {
         }
         count += 1;
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 20);
 }
 
 #[test]
@@ -671,6 +782,9 @@ fn the_full_file_has_every_key_that_is_known() {
         let key = key.replace("hosts.ha.example.org.", "hosts.*.").replace("hosts.files.example.org.", "hosts.*.");
         // A host's limits are of the same shape.
         let key = key.replace("hosts.*.rate_limits.", "guard.rate_limits.");
+        // Secrets may be in a file instead, whoever the provider is.
+        let key = key.strip_suffix("_file").filter(|_| key.starts_with("dns.")).unwrap_or(&key).to_owned();
+        let key = if key.starts_with("dns.") { format!("dns.*.{}", key.rsplit('.').next().unwrap()) } else { key };
         assert!(written.contains(&key), "{key} is not in conf/hearthgate.yaml");
     }
     assert!(reader.known_keys.borrow().len() > 100);
@@ -684,6 +798,7 @@ fn key_paths(node: &node::Node, path: &str) -> Vec<String> {
         let below = match path {
             "" => key.to_owned(),
             "hosts" => "hosts.*".to_owned(),
+            "dns" => "dns.*".to_owned(),
             path => format!("{path}.{key}"),
         };
         paths.extend(key_paths(value, &below));

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::server::ClientHello;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -15,6 +16,7 @@ use super::places::{Admitted, PlaceGuard};
 use super::presence::Traffic;
 use super::stream::ClientStream;
 use super::{Door, Role, http1, http2, proxy_protocol};
+use crate::acme::ACME_TLS_ALPN;
 use crate::client::ClientAddr;
 use crate::denial::Denial;
 use crate::exchange::{Connection, Exchange, Greeting};
@@ -156,7 +158,8 @@ async fn handshake(
     deadline: Instant,
 ) -> Option<(TlsStream<TcpStream>, ClientAuthShown)> {
     match timeout_at(deadline, accept_tls(door, socket)).await {
-        Ok(Ok((stream, client_auth))) => {
+        Ok(Ok(None)) => None,
+        Ok(Ok(Some((stream, client_auth)))) => {
             let session = stream.get_ref().1;
             let version = match session.protocol_version() {
                 Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
@@ -182,15 +185,33 @@ async fn handshake(
 
 type ClientAuthShown = Option<Arc<rustls::ServerConfig>>;
 
-/// The name decides whether a certificate is demanded of the client.
-async fn accept_tls(door: &Door, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, ClientAuthShown)> {
+/// The name decides whether a certificate is demanded of the client. `None`: it was an authority's look at a challenge,
+/// and is over.
+async fn accept_tls(door: &Door, socket: TcpStream) -> io::Result<Option<(TlsStream<TcpStream>, ClientAuthShown)>> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
+    if let Some(challenge) = challenge(door, &start.client_hello()) {
+        // The handshake is all that it wants to see (RFC 8737, section 3).
+        start.into_stream(challenge).await?.shutdown().await?;
+        return Ok(None);
+    }
     let demanded = start.client_hello().server_name().and_then(normal_host).and_then(|name| {
         let snapshot = door.snapshot.load();
         Some(snapshot.routes.find(&name)?.client_auth.as_ref()?.config.clone())
     });
     let stream = start.into_stream(demanded.clone().unwrap_or_else(|| door.tls.clone())).await?;
-    Ok((stream, demanded))
+    Ok(Some((stream, demanded)))
+}
+
+/// The settings for an authority that looks at a challenge: it offers that one protocol (RFC 8737, section 3).
+fn challenge(door: &Door, hello: &ClientHello<'_>) -> Option<Arc<rustls::ServerConfig>> {
+    let mut offered = hello.alpn()?;
+    if offered.next() != Some(ACME_TLS_ALPN) || offered.next().is_some() {
+        return None;
+    }
+    let name = normal_host(hello.server_name()?)?;
+    let answer = door.challenges.tls_alpn(&name)?;
+    log::debug!("tls-alpn-01 challenge looked at host={name}");
+    Some(answer)
 }
 
 fn tls_denial(error: &io::Error) -> Denial {

@@ -229,7 +229,7 @@ async fn refuse(stream: ClientStream, farewell: &[u8]) -> Option<Upgraded> {
     None
 }
 
-/// The only thing plain HTTP is good for.
+/// What plain HTTP is good for: pointing to https, and an authority's look at a challenge.
 async fn redirect(
     door: &Door,
     stream: ClientStream,
@@ -240,12 +240,19 @@ async fn redirect(
 ) -> Option<Upgraded> {
     let route = snapshot.routes.find(&head.host);
     let denial = connection.denied.or(route.is_none().then_some(Denial::Misdirected));
-    let (status, answer) = match denial {
-        Some(denial) => (denial.status().map_or(0, |status| status.as_u16()), response::raw_denial(denial)),
-        None => (308, response::raw_redirect(&head.host, door.public_port, &head.target)),
+    let (status, answer) = match (denial, challenge(door, head)) {
+        (None, Some(key_authorization)) => (200, response::raw_challenge(&key_authorization)),
+        (None, None) => (308, response::raw_redirect(&head.host, door.public_port, &head.target)),
+        (Some(denial), _) => (denial.status().map_or(0, |status| status.as_u16()), response::raw_denial(denial)),
     };
     let host = route.map(|route| route.name.clone());
     let outcome = Outcome { host, method: &head.method, target: &head.target, status, denial };
     door.record(connection.peer.ip(), begun, outcome);
     refuse(stream, &answer).await
+}
+
+/// What an authority finds at a challenge's place (RFC 8555, section 8.3).
+fn challenge(door: &Door, head: &Head) -> Option<String> {
+    let token = head.target.strip_prefix("/.well-known/acme-challenge/").filter(|_| head.method == "GET")?;
+    door.challenges.http(&head.host, token)
 }

@@ -32,6 +32,7 @@ use places::{Admitted, PlaceGuard, PlaceLimits};
 pub use presence::Presence;
 
 use crate::access_log::AccessLog;
+use crate::acme::Challenges;
 use crate::denial::Denial;
 use crate::exchange::Exchange;
 use crate::guard::Guard;
@@ -46,6 +47,8 @@ pub struct Door {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub proxy: Arc<HttpProxy<Gateway>>,
     pub tls: Arc<rustls::ServerConfig>,
+    /// What a certificate authority may ask for at this moment.
+    pub challenges: Arc<Challenges>,
     pub connections: Arc<Places>,
     /// Requests in flight: one HTTP/2 connection may carry a hundred.
     pub requests: Arc<Places>,
@@ -69,7 +72,7 @@ pub struct Door {
 pub enum Role {
     /// TLS, and everything behind it.
     Https,
-    /// Plain HTTP, which only redirects.
+    /// Plain HTTP, which only redirects, and shows authorities that the name is ours.
     Redirect,
 }
 

@@ -155,6 +155,11 @@ pub fn raw_redirect(host: &str, port: u16, target: &str) -> Vec<u8> {
     raw(StatusCode::PERMANENT_REDIRECT, "text/plain; charset=utf-8", &location, "")
 }
 
+/// The bytes of an answer to an authority's challenge (RFC 8555, section 8.3).
+pub fn raw_challenge(key_authorization: &str) -> Vec<u8> {
+    raw(StatusCode::OK, "application/octet-stream", "", key_authorization)
+}
+
 fn raw(status: StatusCode, content_type: &str, fields: &str, body: &str) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let length = body.len();

@@ -22,7 +22,7 @@ use crate::listener::Places;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::snapshot::Snapshot;
-use crate::tls::CertificateStore;
+use crate::tls::{CertificateOrigin, CertificateStore};
 
 /// What the operator may see and do.
 pub(super) struct Gate {
@@ -57,8 +57,10 @@ impl Control for Gate {
                 name: upstream.host.to_string(),
                 upstream: format!("{scheme}://{}", upstream.authority()),
                 health: upstream.condition().to_string(),
-                certificate: certificate
-                    .map(|fact| Certificate { not_after: fact.not_after, self_signed: fact.self_signed }),
+                certificate: certificate.map(|fact| Certificate {
+                    not_after: fact.not_after,
+                    self_signed: fact.origin == CertificateOrigin::SelfSigned,
+                }),
             }
         });
         Status {

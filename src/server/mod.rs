@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access_log::{AccessLog, AccessLogWriter};
+use crate::acme::Challenges;
 use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -55,6 +56,8 @@ pub struct Running {
     /// The sockets as they are bound, with real ports.
     pub listeners: Listeners,
     pub metrics: Arc<Metrics>,
+    /// What certificate authorities are answered.
+    pub challenges: Arc<Challenges>,
     gate: Arc<Gate>,
     admin_server: AdminServer,
     draining: watch::Sender<bool>,
@@ -91,10 +94,12 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let connections = Arc::new(Places::new(Denial::Connections, Denial::ConnectionsPerClient));
     let requests = Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient));
     let listeners = sockets.addresses()?;
+    let challenges = Arc::new(Challenges::default());
     let door = Arc::new(Door {
         snapshot: snapshot.clone(),
         proxy: proxy.clone(),
         tls: tls::server_config(certificates.clone())?,
+        challenges: challenges.clone(),
         connections: connections.clone(),
         requests: requests.clone(),
         metrics: metrics.clone(),
@@ -129,6 +134,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     Ok(Running {
         listeners,
         metrics,
+        challenges,
         gate,
         admin_server,
         draining,

@@ -8,60 +8,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::certificate::{Certificate, CertificateError, date};
+use super::certificate::{Certificate, CertificateError, Validity};
+use super::news::{CertificateFacts, CertificateOrigin, CertificateWarning, RefreshOutcome};
 use super::self_signed::{self, PemPair, text};
 use super::stamp::PairStamp;
-use crate::config::{CertificateFiles, HostPattern};
+use crate::config::{CertificateFiles, HostPattern, OnFailure};
 
 /// What one host of the configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateEntry {
     /// The host and its aliases; an entry without any name is left out.
     pub names: Vec<HostPattern>,
-    /// `None`: a self-signed certificate.
-    pub files: Option<CertificateFiles>,
+    pub source: EntrySource,
 }
 
-/// What status and metrics tell of one host's certificate.
+/// Where a host's certificate is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// The host as configured, and what labels in metrics may be made of.
-    pub host: String,
-    /// The host and its aliases.
-    pub names: Vec<String>,
-    pub not_before: SystemTime,
-    pub not_after: SystemTime,
-    /// Made by the gate itself.
-    pub self_signed: bool,
-    pub sha256: [u8; 32],
-    /// Why a newer certificate is not served, for the operator's eyes; `None` once that is cured.
-    pub last_error: Option<String>,
-}
-
-/// Something in an accepted configuration that the operator should know.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateWarning {
-    #[error("the certificate in {} is not issued for {name}; browsers will warn", chain_file.display())]
-    Uncovered { name: String, chain_file: PathBuf },
-    #[error("{host} keeps its old certificate: {error}")]
-    Kept { host: String, error: CertificateError },
-    #[error("{host} gets a new self-signed certificate, because the kept one cannot be used: {error}")]
-    SelfSignedReplaced { host: String, error: CertificateError },
-}
-
-/// What one look at one host's certificate has brought; a look without news brings nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RefreshOutcome {
-    /// The files have changed and are served; `uncovered` names clients will not accept them for.
-    Replaced { host: String, not_after: SystemTime, uncovered: Vec<String> },
-    /// Another self-signed certificate was made, saved and is served.
-    Renewed { host: String, not_after: SystemTime },
-    /// The old certificate stays. Told once for each distinct error.
-    Failed { host: String, error: CertificateError },
-    /// At most 7 days are left, or a third of its life if that is less. Told once a day.
-    ExpiresSoon { host: String, not_after: SystemTime },
-    /// It is served nevertheless. Told once a day.
-    Expired { host: String, not_after: SystemTime },
+pub enum EntrySource {
+    /// Made and kept by this room.
+    SelfSigned,
+    /// They must be there, and in force.
+    Files(CertificateFiles),
+    /// Written by the gate once an authority has issued it, chain and key in one file; served whatever its age.
+    Issued { file: PathBuf, until_then: OnFailure },
 }
 
 /// One host with the certificate that serves it.
@@ -70,6 +39,8 @@ pub(super) struct Entry {
     names: Arc<[HostPattern]>,
     certificate: Certificate,
     source: Source,
+    /// What takes the place of `source` once it is there.
+    awaited: Option<Awaited>,
     failure: Option<Failure>,
     warned: Option<SystemTime>,
 }
@@ -82,12 +53,20 @@ enum Source {
         seen: PairStamp,
         /// Read a second time since `seen` was new.
         settled: bool,
+        origin: CertificateOrigin,
     },
     SelfSigned {
         files: CertificateFiles,
         /// Served already, but not on disk yet.
         unsaved: Option<Arc<PemPair>>,
     },
+}
+
+/// A file that an issued certificate will be in.
+#[derive(Debug, Clone)]
+struct Awaited {
+    files: CertificateFiles,
+    until_then: OnFailure,
 }
 
 #[derive(Debug, Clone)]
@@ -107,11 +86,28 @@ impl Entry {
         warnings: &mut Vec<CertificateWarning>,
     ) -> Result<Option<Self>, CertificateError> {
         let Some(host) = wanted.names.first() else { return Ok(None) };
-        let entry = match &wanted.files {
-            Some(files) => Self::from_files(&wanted.names, files, serving, now, warnings)?,
-            None => {
-                let files = self_signed::files(state_directory, host);
-                Self::from_self_signed(&wanted.names, files, serving, now, warnings)?
+        let self_signed = self_signed::files(state_directory, host);
+        let entry = match &wanted.source {
+            EntrySource::Files(files) => {
+                Self::from_files(&wanted.names, files, CertificateOrigin::Files, serving, now, warnings)?
+            }
+            EntrySource::SelfSigned => Self::from_self_signed(&wanted.names, self_signed, serving, now, warnings)?,
+            EntrySource::Issued { file, until_then } => {
+                let files = CertificateFiles { chain_file: file.clone(), key_file: file.clone() };
+                match Self::from_files(&wanted.names, &files, CertificateOrigin::Acme, serving, now, warnings) {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        if file.exists() {
+                            warnings.push(CertificateWarning::IssuedUnusable { host: text(host), error });
+                        }
+                        let entry = match Self::standing_in(&wanted.names, serving, now) {
+                            Some(entry) => entry,
+                            // Made also if it is not to be shown, so that a reload may change that at once.
+                            None => Self::from_self_signed(&wanted.names, self_signed, serving, now, warnings)?,
+                        };
+                        Self { awaited: Some(Awaited { files, until_then: *until_then }), ..entry }
+                    }
+                }
             }
         };
         Ok(Some(entry))
@@ -120,6 +116,7 @@ impl Entry {
     fn from_files(
         names: &[HostPattern],
         files: &CertificateFiles,
+        origin: CertificateOrigin,
         serving: &[Entry],
         now: SystemTime,
         warnings: &mut Vec<CertificateWarning>,
@@ -127,12 +124,13 @@ impl Entry {
         let previous = serving.iter().find(|entry| entry.follows(files));
         // Before reading: a change in between then shows at the next look.
         let seen = PairStamp::of(files);
-        let entry = match (Certificate::load(files, now), previous) {
+        let entry = match (Certificate::load_with(files, validity(origin, now)), previous) {
             (Ok(certificate), previous) => Self {
                 names: names.into(),
                 warned: previous.filter(|entry| entry.certificate.is_same(&certificate)).and_then(|entry| entry.warned),
                 certificate,
-                source: Source::Files { files: files.clone(), seen, settled: false },
+                source: Source::Files { files: files.clone(), seen, settled: false, origin },
+                awaited: None,
                 failure: None,
             },
             (Err(error), Some(previous)) => {
@@ -150,6 +148,18 @@ impl Entry {
         Ok(entry)
     }
 
+    /// What serves these names already, by somebody's word, and goes on until the gate has its own: nobody who changes
+    /// from certbot to the gate is shown a warning in between.
+    fn standing_in(names: &[HostPattern], serving: &[Entry], now: SystemTime) -> Option<Self> {
+        let is_good = |entry: &&Entry| {
+            matches!(entry.source, Source::Files { .. })
+                && entry.certificate.uncovered(names).is_empty()
+                && now <= entry.certificate.not_after()
+        };
+        let entry = serving.iter().find(is_good)?.clone();
+        Some(Self { names: names.into(), ..entry })
+    }
+
     fn from_self_signed(
         names: &[HostPattern],
         files: CertificateFiles,
@@ -163,7 +173,7 @@ impl Entry {
                 && !self_signed::is_due(&entry.certificate, names, now)
         });
         if let Some(previous) = previous {
-            return Ok(Self { names: names.into(), ..previous.clone() });
+            return Ok(Self { names: names.into(), awaited: None, ..previous.clone() });
         }
         let (certificate, unsaved) = match self_signed::load(&files) {
             Ok(certificate) if !self_signed::is_due(&certificate, names, now) => (certificate, None),
@@ -178,7 +188,7 @@ impl Entry {
             }
         };
         let source = Source::SelfSigned { files, unsaved };
-        Ok(Self { names: names.into(), certificate, source, failure: None, warned: None })
+        Ok(Self { names: names.into(), certificate, source, awaited: None, failure: None, warned: None })
     }
 
     /// Writes a self-signed certificate that is not on disk yet. The error is also remembered, and
@@ -197,12 +207,27 @@ impl Entry {
 
     /// Looks at the files and the age; see [`RefreshOutcome`] for what can come of it.
     pub(super) fn look(&mut self, now: SystemTime) -> Vec<RefreshOutcome> {
+        if let Some(issued) = self.look_for_issued() {
+            return vec![issued];
+        }
         let news = match self.source.clone() {
-            Source::Files { files, seen, settled } => self.look_at_files(&files, &seen, settled, now),
+            Source::Files { files, seen, settled, origin } => self.look_at_files(&files, &seen, settled, origin, now),
             Source::SelfSigned { files, unsaved } => self.look_at_self_signed(&files, unsaved, now),
         };
         let aging = self.look_at_age(now);
         news.into_iter().chain(aging).collect()
+    }
+
+    /// An issued certificate that has come takes over. One that cannot be used is nothing yet: who wrote it has
+    /// checked it before, so it will be written again.
+    fn look_for_issued(&mut self) -> Option<RefreshOutcome> {
+        let files = &self.awaited.as_ref()?.files;
+        let seen = PairStamp::of(files);
+        let certificate = Certificate::load_with(files, Validity::Ignored).ok()?;
+        self.source = Source::Files { files: files.clone(), seen, settled: false, origin: CertificateOrigin::Acme };
+        self.awaited = None;
+        self.failure = None;
+        self.replace(certificate)
     }
 
     fn look_at_files(
@@ -210,6 +235,7 @@ impl Entry {
         files: &CertificateFiles,
         seen: &PairStamp,
         settled: bool,
+        origin: CertificateOrigin,
         now: SystemTime,
     ) -> Option<RefreshOutcome> {
         let stamp = PairStamp::of(files);
@@ -219,8 +245,8 @@ impl Entry {
         }
         // What was just found changed is read once more at the next look, whatever its stamp says:
         // a second write within one tick of the file system's clock does not show in the stamp.
-        self.source = Source::Files { files: files.clone(), seen: stamp, settled: !has_changed };
-        match Certificate::load(files, now) {
+        self.source = Source::Files { files: files.clone(), seen: stamp, settled: !has_changed, origin };
+        match Certificate::load_with(files, validity(origin, now)) {
             Ok(certificate) => {
                 self.failure = None;
                 self.replace(certificate)
@@ -314,24 +340,32 @@ impl Entry {
         &self.names
     }
 
-    pub(super) fn certificate(&self) -> &Certificate {
-        &self.certificate
+    /// What clients are shown; `None` ends their handshake.
+    pub(super) fn certificate(&self) -> Option<&Certificate> {
+        let refuses = self.awaited.as_ref().is_some_and(|awaited| awaited.until_then == OnFailure::Refuse);
+        let is_refused = refuses && matches!(self.source, Source::SelfSigned { .. });
+        (!is_refused).then_some(&self.certificate)
     }
 
     pub(super) fn host(&self) -> String {
         text_of_first(&self.names)
     }
 
-    pub(super) fn facts(&self) -> CertificateFacts {
-        CertificateFacts {
+    /// `None` while there is nothing to show.
+    pub(super) fn facts(&self) -> Option<CertificateFacts> {
+        let certificate = self.certificate()?;
+        Some(CertificateFacts {
             host: self.host(),
             names: self.names.iter().map(text).collect(),
-            not_before: self.certificate.not_before(),
-            not_after: self.certificate.not_after(),
-            self_signed: matches!(self.source, Source::SelfSigned { .. }),
-            sha256: self.certificate.sha256(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            origin: match self.source {
+                Source::SelfSigned { .. } => CertificateOrigin::SelfSigned,
+                Source::Files { origin, .. } => origin,
+            },
+            sha256: certificate.sha256(),
             last_error: self.failure.as_ref().filter(|last| last.told).map(|last| last.error.to_string()),
-        }
+        })
     }
 
     fn follows(&self, wanted: &CertificateFiles) -> bool {
@@ -339,40 +373,12 @@ impl Entry {
     }
 }
 
-impl CertificateWarning {
-    pub(super) fn log(&self) {
-        match self {
-            Self::Kept { .. } => log::error!("certificate not reloaded: {self}"),
-            Self::Uncovered { .. } | Self::SelfSignedReplaced { .. } => log::warn!("certificate: {self}"),
-        }
-    }
-}
-
-impl RefreshOutcome {
-    pub(super) fn log(&self) {
-        match self {
-            Self::Replaced { host, not_after, uncovered } => {
-                log::info!("certificate replaced: host={host} not_after={}", date(not_after));
-                if !uncovered.is_empty() {
-                    log::warn!("certificate is not issued for all names: host={host} missing={uncovered:?}");
-                }
-            }
-            Self::Renewed { host, not_after } => {
-                log::info!("self-signed certificate renewed: host={host} not_after={}", date(not_after));
-            }
-            Self::Failed { host, error } => {
-                log::error!("certificate not replaced, the old one stays: host={host} reason={error}")
-            }
-            Self::ExpiresSoon { host, not_after } => {
-                log::warn!("certificate expires soon: host={host} not_after={}", date(not_after));
-            }
-            Self::Expired { host, not_after } => {
-                log::error!(
-                    "certificate has expired and is served nevertheless: host={host} not_after={}",
-                    date(not_after)
-                );
-            }
-        }
+/// What the gate was issued is served to the end and beyond: it knows best when to ask again, and this machine's clock
+/// may be wrong for a moment after power-on.
+fn validity(origin: CertificateOrigin, now: SystemTime) -> Validity {
+    match origin {
+        CertificateOrigin::Acme => Validity::Ignored,
+        CertificateOrigin::Files | CertificateOrigin::SelfSigned => Validity::At(now),
     }
 }
 

@@ -17,7 +17,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::CertificateError;
-use super::entry::{CertificateEntry, CertificateFacts, CertificateWarning, Entry, RefreshOutcome};
+use super::entry::{CertificateEntry, Entry};
+use super::news::{CertificateFacts, CertificateWarning, RefreshOutcome};
 use super::self_signed::text;
 use crate::routing::HostTable;
 
@@ -118,9 +119,9 @@ impl CertificateStore {
         Arc::ptr_eq(&previous, seen)
     }
 
-    /// One line per host, in the order of the configuration.
+    /// One line per host that has a certificate to show, in the order of the configuration.
     pub fn facts(&self) -> Vec<CertificateFacts> {
-        self.table.load().entries.iter().map(Entry::facts).collect()
+        self.table.load().entries.iter().filter_map(Entry::facts).collect()
     }
 }
 
@@ -151,8 +152,9 @@ impl Table {
     fn new(entries: Vec<Entry>) -> Self {
         let mut names = HostTable::default();
         for entry in &entries {
+            let Some(certificate) = entry.certificate() else { continue };
             for name in entry.names() {
-                names.insert(name, Arc::clone(entry.certificate().certified_key()));
+                names.insert(name, Arc::clone(certificate.certified_key()));
             }
         }
         Self { entries, names }

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::fixtures::{Issued, day, exact, issue, issue_for, wildcard};
 use super::server_config::provider;
-use super::{CertificateEntry, CertificateStore, server_config};
+use super::{CertificateEntry, CertificateStore, EntrySource, server_config};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
@@ -53,7 +53,7 @@ impl Door {
     fn load(&self, hosts: &[(&str, crate::config::HostPattern)]) {
         let entry = |(stem, name): &(&str, crate::config::HostPattern)| CertificateEntry {
             names: vec![name.clone()],
-            files: Some(super::fixtures::files_in(&self.directory.path().join(stem))),
+            source: EntrySource::Files(super::fixtures::files_in(&self.directory.path().join(stem))),
         };
         let entries: Vec<_> = hosts.iter().map(entry).collect();
         let prepared = self.store.prepare(&entries, Path::new("/unused"), day(1)).unwrap();

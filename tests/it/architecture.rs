@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
-    ("listener", &["access_log", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
+    ("listener", &["access_log", "acme", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
     ("reload", &["admin", "metrics", "snapshot", "tls", "upstream"]),
@@ -35,6 +35,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
         "server",
         &[
             "access_log",
+            "acme",
             "admin",
             "bans",
             "guard",

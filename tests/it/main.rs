@@ -12,6 +12,7 @@ mod answers;
 mod architecture;
 mod away;
 mod bodies;
+mod challenges;
 mod closed;
 mod command_line;
 mod connections;

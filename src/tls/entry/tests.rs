@@ -25,7 +25,7 @@ impl Home {
 
     fn serving(directory: TempDir, files: CertificateFiles) -> Self {
         let store = CertificateStore::new();
-        let entry = CertificateEntry { names: vec![exact("home.test")], files: Some(files) };
+        let entry = CertificateEntry { names: vec![exact("home.test")], source: EntrySource::Files(files) };
         let prepared = store.prepare(&[entry], directory.path(), day(1)).unwrap();
         store.commit(prepared);
         Self { directory, store }
@@ -59,7 +59,7 @@ fn new_files_are_served_whatever_their_kind_of_key() {
 fn a_change_that_the_stamp_does_not_show_is_seen_by_the_next_look() {
     let directory = tempdir().unwrap();
     let files = issue(&["home.test"]).write(directory.path());
-    let wanted = CertificateEntry { names: vec![exact("home.test")], files: Some(files.clone()) };
+    let wanted = CertificateEntry { names: vec![exact("home.test")], source: EntrySource::Files(files.clone()) };
     let mut entry = Entry::prepare(&wanted, &[], directory.path(), day(1), &mut Vec::new()).unwrap().unwrap();
     assert_eq!(entry.look(day(1)), []);
     issue_for(&["home.test"], &PKCS_RSA_SHA256, day(0), day(90)).write(directory.path());

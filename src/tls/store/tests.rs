@@ -7,17 +7,18 @@ use tempfile::{TempDir, tempdir};
 
 use super::super::certificate::sha256;
 use super::super::fixtures::{Issued, day, exact, files_in, issue, issue_for, wildcard};
+use super::super::{CertificateOrigin, EntrySource};
 use super::*;
-use crate::config::HostPattern;
+use crate::config::{HostPattern, OnFailure};
 
 fn self_signed_for(names: &[HostPattern]) -> CertificateEntry {
-    CertificateEntry { names: names.to_vec(), files: None }
+    CertificateEntry { names: names.to_vec(), source: EntrySource::SelfSigned }
 }
 
 fn written(directory: &Path, host: &str, issued: &Issued) -> CertificateEntry {
     let own = directory.join(host);
     fs::create_dir_all(&own).unwrap();
-    CertificateEntry { names: vec![exact(host)], files: Some(issued.write(&own)) }
+    CertificateEntry { names: vec![exact(host)], source: EntrySource::Files(issued.write(&own)) }
 }
 
 fn load(store: &CertificateStore, entries: &[CertificateEntry], state: &Path, number: i64) {
@@ -83,7 +84,8 @@ fn all_errors_come_at_once_and_nothing_changes() {
     let before = store.facts();
 
     let expired = issue_for(&["b.test"], &PKCS_ECDSA_P256_SHA256, day(-90), day(-1));
-    let missing = CertificateEntry { names: vec![exact("c.test")], files: Some(files_in(Path::new("/missing"))) };
+    let missing =
+        CertificateEntry { names: vec![exact("c.test")], source: EntrySource::Files(files_in(Path::new("/missing"))) };
     let entries = [
         written(directory.path(), "a.test", &issue(&["a.test"])),
         written(directory.path(), "b.test", &expired),
@@ -124,7 +126,7 @@ fn a_reload_keeps_the_old_certificate_only_for_the_files_it_came_from() {
     let issued = issue(&["home.test"]);
     let mut entry = written(directory.path(), "home.test", &issued);
     load(&store, std::slice::from_ref(&entry), directory.path(), 1);
-    fs::write(&entry.files.as_ref().unwrap().chain_file, "broken").unwrap();
+    fs::write(directory.path().join("home.test/fullchain.pem"), "broken").unwrap();
 
     let prepared = store.prepare(std::slice::from_ref(&entry), directory.path(), day(1)).unwrap();
     assert!(matches!(prepared.warnings(), [CertificateWarning::Kept { host, .. }] if host == "home.test"));
@@ -137,7 +139,7 @@ fn a_reload_keeps_the_old_certificate_only_for_the_files_it_came_from() {
     let elsewhere = directory.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     assert!(CertificateStore::new().prepare(std::slice::from_ref(&entry), directory.path(), day(1)).is_err());
-    entry.files = Some(files_in(&elsewhere));
+    entry.source = EntrySource::Files(files_in(&elsewhere));
     assert!(store.prepare(&[entry], directory.path(), day(1)).is_err());
 }
 
@@ -195,7 +197,7 @@ fn a_self_signed_certificate_survives_restarts_and_reloads() {
     let state = State::new();
     let store = state.start(0);
     let first = shown(&store, "home.test");
-    assert!(first.is_some() && store.facts()[0].self_signed);
+    assert!(first.is_some() && store.facts()[0].origin == CertificateOrigin::SelfSigned);
     load(&store, &state.entries(), state.directory.path(), 1);
     assert_eq!(shown(&store, "home.test"), first);
     assert_eq!(shown(&state.start(100), "home.test"), first);
@@ -306,4 +308,130 @@ fn a_reload_during_a_look_wins() {
 fn debug_output_tells_nothing_of_keys() {
     let state = State::new();
     assert_eq!(format!("{:?}", state.start(0)), "CertificateStore { hosts: 1, .. }");
+}
+
+/// A host whose certificate an authority issues, as one file.
+struct Issuing {
+    directory: TempDir,
+    store: CertificateStore,
+}
+
+impl Issuing {
+    fn new() -> Self {
+        Self { directory: tempdir().unwrap(), store: CertificateStore::new() }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("home.test.pem")
+    }
+
+    fn write(&self, issued: &Issued) {
+        fs::write(self.file(), format!("{}{}", issued.chain, issued.key)).unwrap();
+    }
+
+    /// Loads anew and returns the warnings.
+    fn load(&self, until_then: OnFailure, number: i64) -> Vec<CertificateWarning> {
+        let source = EntrySource::Issued { file: self.file(), until_then };
+        let entry = CertificateEntry { names: vec![exact("home.test")], source };
+        let prepared = self.store.prepare(&[entry], self.directory.path(), day(number)).unwrap();
+        let warnings = prepared.warnings().to_vec();
+        self.store.commit(prepared);
+        warnings
+    }
+
+    fn shown(&self) -> Option<[u8; 32]> {
+        shown(&self.store, "home.test")
+    }
+}
+
+#[test]
+fn until_it_is_issued_a_certificate_of_our_own_is_shown() {
+    let home = Issuing::new();
+    assert_eq!(home.load(OnFailure::SelfSigned, 0), []);
+    assert_eq!(home.store.facts()[0].origin, CertificateOrigin::SelfSigned);
+    assert_eq!(home.store.refresh(day(1)), []);
+    let issued = issue(&["home.test"]);
+    home.write(&issued);
+    assert!(matches!(home.store.refresh(day(1))[..], [RefreshOutcome::Replaced { .. }]));
+    assert_eq!(home.shown(), Some(sha256(&issued.der)));
+    assert_eq!(home.store.facts()[0].origin, CertificateOrigin::Acme);
+    let renewed = issue(&["home.test"]);
+    home.write(&renewed);
+    assert!(matches!(home.store.refresh(day(60))[..], [RefreshOutcome::Replaced { .. }]));
+    assert_eq!(home.shown(), Some(sha256(&renewed.der)));
+}
+
+#[test]
+fn a_host_may_rather_be_silent_until_it_is_issued() {
+    let home = Issuing::new();
+    home.load(OnFailure::Refuse, 0);
+    assert_eq!((home.shown(), home.store.facts()), (None, Vec::new()));
+    // A reload changes that at once, both ways.
+    home.load(OnFailure::SelfSigned, 0);
+    assert!(home.shown().is_some());
+    home.load(OnFailure::Refuse, 0);
+    assert_eq!(home.shown(), None);
+    let issued = issue(&["home.test"]);
+    home.write(&issued);
+    home.store.refresh(day(1));
+    assert_eq!(home.shown(), Some(sha256(&issued.der)));
+    home.load(OnFailure::Refuse, 2);
+    assert_eq!(home.shown(), Some(sha256(&issued.der)));
+}
+
+#[test]
+fn what_was_issued_is_served_beyond_its_end_and_whatever_the_clock_says() {
+    let home = Issuing::new();
+    let issued = issue(&["home.test"]);
+    home.write(&issued);
+    for number in [91, -3000] {
+        home.load(OnFailure::SelfSigned, number);
+        assert_eq!(home.shown(), Some(sha256(&issued.der)));
+    }
+    assert!(matches!(home.store.refresh(day(91))[..], [RefreshOutcome::Expired { .. }]));
+}
+
+#[test]
+fn what_was_issued_and_is_damaged_is_waited_for_again() {
+    let home = Issuing::new();
+    fs::write(home.file(), "damaged").unwrap();
+    assert!(matches!(home.load(OnFailure::SelfSigned, 0)[..], [CertificateWarning::IssuedUnusable { .. }]));
+    assert_eq!(home.store.facts()[0].origin, CertificateOrigin::SelfSigned);
+    let issued = issue(&["home.test"]);
+    home.write(&issued);
+    home.store.refresh(day(1));
+    // What is served stays, whatever becomes of the file, and whoever loads anew.
+    fs::write(home.file(), "damaged").unwrap();
+    home.store.refresh(day(2));
+    assert!(matches!(home.load(OnFailure::SelfSigned, 2)[..], [CertificateWarning::Kept { .. }]));
+    assert_eq!(home.shown(), Some(sha256(&issued.der)));
+}
+
+#[test]
+fn what_served_before_goes_on_until_the_gate_has_its_own() {
+    let home = Issuing::new();
+    let bought = issue(&["home.test"]);
+    load(&home.store, &[written(home.directory.path(), "home.test", &bought)], home.directory.path(), 1);
+    for until_then in [OnFailure::SelfSigned, OnFailure::Refuse] {
+        assert_eq!(home.load(until_then, 1), []);
+        assert_eq!(home.shown(), Some(sha256(&bought.der)));
+    }
+    let issued = issue(&["home.test"]);
+    home.write(&issued);
+    assert!(matches!(home.store.refresh(day(2))[..], [RefreshOutcome::Replaced { .. }]));
+    assert_eq!(home.shown(), Some(sha256(&issued.der)));
+}
+
+#[test]
+fn what_served_others_or_has_expired_does_not_go_on() {
+    let home = Issuing::new();
+    for (name, number) in [("other.test", 1), ("home.test", 1)] {
+        let issued = issue(&["other.test"]);
+        load(&home.store, &[written(home.directory.path(), name, &issued)], home.directory.path(), number);
+        home.load(OnFailure::SelfSigned, number);
+        assert_eq!(home.store.facts()[0].origin, CertificateOrigin::SelfSigned, "{name}");
+    }
+    load(&home.store, &[written(home.directory.path(), "home.test", &issue(&["home.test"]))], home.directory.path(), 1);
+    home.load(OnFailure::SelfSigned, 91);
+    assert_eq!(home.store.facts()[0].origin, CertificateOrigin::SelfSigned);
 }
