@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
@@ -20,13 +20,14 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("config", &[]),
     ("demo", &["admin", "server"]),
     ("denial", &[]),
+    ("dns", &["http_client", "tls"]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
     ("listener", &["access_log", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
-    ("reload", &["admin", "metrics", "snapshot", "tls", "upstream"]),
+    ("reload", &["admin", "dns", "metrics", "snapshot", "tls", "upstream"]),
     ("request", &[]),
     ("routing", &[]),
     (
@@ -46,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "upstream",
         ],
     ),
-    ("snapshot", &["guard", "routing", "tls", "upstream"]),
+    ("snapshot", &["dns", "guard", "routing", "tls", "upstream"]),
     ("state", &["guard"]),
     ("tls", &["routing"]),
     ("upstream", &["metrics", "websocket"]),
