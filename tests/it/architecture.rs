@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 28] = [
+const ARROWS: [(&str, &[&str]); 29] = [
     ("access_log", &[]),
     ("acme", &[]),
     ("admin", &[]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
     ("config", &[]),
     ("demo", &["admin", "server"]),
     ("denial", &[]),
+    ("dns", &["http_client", "tls"]),
     ("durable", &[]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
@@ -28,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
     ("listener", &["access_log", "acme", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
-    ("reload", &["admin", "metrics", "snapshot", "tls", "upstream"]),
+    ("reload", &["admin", "dns", "metrics", "snapshot", "tls", "upstream"]),
     ("request", &[]),
     ("routing", &[]),
     (
@@ -49,7 +50,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
             "upstream",
         ],
     ),
-    ("snapshot", &["guard", "routing", "tls", "upstream"]),
+    ("snapshot", &["dns", "guard", "routing", "tls", "upstream"]),
     ("state", &["durable", "guard"]),
     ("tls", &["durable", "routing"]),
     ("upstream", &["metrics", "websocket"]),
