@@ -11,7 +11,7 @@ const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 /// What each room uses besides the leaves.
 const ARROWS: [(&str, &[&str]); 29] = [
     ("access_log", &[]),
-    ("acme", &[]),
+    ("acme", &["dns", "durable", "http_client", "metrics", "tls"]),
     ("admin", &[]),
     ("app", &[]),
     ("bans", &[]),
@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ("listener", &["access_log", "acme", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
-    ("reload", &["admin", "dns", "metrics", "snapshot", "tls", "upstream"]),
+    ("reload", &["acme", "admin", "dns", "metrics", "snapshot", "tls", "upstream"]),
     ("request", &[]),
     ("routing", &[]),
     (
@@ -50,7 +50,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
             "upstream",
         ],
     ),
-    ("snapshot", &["dns", "guard", "routing", "tls", "upstream"]),
+    ("snapshot", &["acme", "dns", "guard", "routing", "tls", "upstream"]),
     ("state", &["durable", "guard"]),
     ("tls", &["durable", "routing"]),
     ("upstream", &["metrics", "websocket"]),
