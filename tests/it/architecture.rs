@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("config", &[]),
     ("demo", &["admin", "server"]),
     ("denial", &[]),
+    ("dns", &["http_client", "tls"]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
