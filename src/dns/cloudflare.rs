@@ -48,13 +48,15 @@ pub enum CloudflareError {
     Http(#[from] HttpError),
 }
 
+/// Deletions are documented with a result only.
 #[derive(Deserialize)]
-struct Answer<T> {
+struct Answer {
+    #[serde(default = "yes")]
     success: bool,
     #[serde(default)]
     errors: Vec<Complaint>,
-    #[serde(default = "Option::default")]
-    result: Option<T>,
+    #[serde(default)]
+    result: Value,
 }
 
 #[derive(Deserialize)]
@@ -183,11 +185,15 @@ impl Cloudflare {
             .map_err(|_| HttpError::Broken("a token that no request can carry: look for blanks in it".to_owned()))?;
         let answer = self.http.send(request).await?;
         let status = answer.status();
-        match serde_json::from_slice::<Answer<T>>(answer.body()) {
-            Ok(Answer { success: true, result: Some(result), .. }) if status.is_success() => Ok(result),
-            Ok(Answer { success: false, errors, .. }) => Err(self.complaint(status.as_u16(), &errors)),
-            Ok(_) | Err(_) => Err(CloudflareError::Unexpected { status: status.as_u16() }),
+        let unexpected = CloudflareError::Unexpected { status: status.as_u16() };
+        let Ok(answer) = serde_json::from_slice::<Answer>(answer.body()) else { return Err(unexpected) };
+        if !answer.success {
+            return Err(self.complaint(status.as_u16(), &answer.errors));
         }
+        if !status.is_success() {
+            return Err(unexpected);
+        }
+        serde_json::from_value(answer.result).map_err(|_| unexpected)
     }
 
     fn complaint(&self, status: u16, errors: &[Complaint]) -> CloudflareError {
@@ -219,6 +225,10 @@ fn zone_names(name: &str) -> impl Iterator<Item = &str> {
     let names: Vec<_> = starts.map(|start| &name[start..]).collect();
     let names = names.into_iter().rev().skip(1).take(MAX_ZONE_NAMES).collect::<Vec<_>>();
     names.into_iter().rev().filter(|name| !name.starts_with('_'))
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn query(pairs: &[(&str, &str)]) -> String {

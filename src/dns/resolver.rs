@@ -45,7 +45,10 @@ pub enum LookupError {
     NoResolver { tried: String },
     #[error("no zone of `{name}` is known: {seen}; is the name registered, and does its zone have name servers?")]
     NoZone { name: String, seen: String },
-    #[error("the name servers of `{zone}` have no address: {seen}")]
+    #[error(
+        "the name servers of `{zone}` are not found: {seen}; if the home's resolver has a view of its own, set \
+         `acme.propagation.resolvers`"
+    )]
     NoServers { zone: String, seen: String },
     #[error("none of its name servers answers, the last one was {seen}; is port 53 open towards the internet?")]
     NoAnswer { seen: String },

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::base::iana::{Class, Opcode, Rcode};
+use domain::base::iana::{Class, Opcode, Rcode, TsigRcode};
 use domain::base::message_builder::{AuthorityBuilder, PushError};
 use domain::base::rdata::UnknownRecordData;
 use domain::base::{MessageBuilder, Rtype, ToName, Ttl};
-use domain::rdata::tsig::Time48;
+use domain::rdata::tsig::{Time48, Tsig};
 use domain::rdata::{A, Aaaa, Txt};
 use domain::tsig::{Algorithm, ClientTransaction, Key, KeyName, ValidationError};
 
@@ -140,21 +140,24 @@ impl Updates {
         let mut answer = answer.map_err(|reason| UpdateError::NoAnswer { server, reason })?;
         match transaction.answer(&mut answer, now()) {
             Ok(()) => Ok(answer),
-            Err(error) => Err(self.distrust(key, answer.header().rcode(), error)),
+            Err(error) => Err(self.distrust(key, &answer, error)),
         }
     }
 
-    fn distrust(&self, key: &Key, code: Rcode, error: ValidationError) -> UpdateError {
+    fn distrust(&self, key: &Key, answer: &DnsMessage, error: ValidationError) -> UpdateError {
         let (server, key_name) = (self.account.server, key.name().to_string());
+        // domain 0.12 finds the signature of every BADTIME wrong: it digests eight bytes of the server's time, RFC 8945
+        // six. The answer is not believed either way, so its reason may be told.
+        if let Some(seconds) = clock_difference(answer) {
+            return UpdateError::BadTime { server, seconds };
+        }
         match error {
             ValidationError::ServerBadKey => UpdateError::BadKey { server, key: key_name },
             ValidationError::ServerBadSig => UpdateError::BadSignature { server, key: key_name },
-            ValidationError::ServerBadTime { client, server: theirs } => {
-                let seconds = u64::from(client).abs_diff(u64::from(theirs));
-                UpdateError::BadTime { server, seconds }
-            }
             // Who has not looked at the signature does not sign: the refusal itself is what matters.
-            ValidationError::ServerUnsigned if code != Rcode::NOERROR => self.failure(key, code),
+            ValidationError::ServerUnsigned if answer.header().rcode() != Rcode::NOERROR => {
+                self.failure(key, answer.header().rcode())
+            }
             other => UpdateError::Untrusted { server, reason: other.to_string() },
         }
     }
@@ -184,6 +187,14 @@ impl Updates {
         // Only lengths of signatures can be wrong, and none is given.
         Key::new(algorithm, &secret, name, None, None).map_err(|_| no_name())
     }
+}
+
+/// How far apart the clocks are, where that is why a request was turned down.
+fn clock_difference(answer: &DnsMessage) -> Option<u64> {
+    let mut signatures = answer.additional().ok()?.limit_to::<Tsig<_, _>>().flatten();
+    let signature = signatures.find(|signature| signature.data().error() == TsigRcode::BADTIME)?;
+    let theirs = signature.data().other_time()?;
+    Some(u64::from(theirs).abs_diff(u64::from(signature.data().time_signed())))
 }
 
 /// Deletes all of a name's records of a kind (RFC 2136, section 2.5.2).
