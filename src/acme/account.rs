@@ -10,7 +10,7 @@ use instant_acme::{Account, Error, ExternalAccountKey, NewAccount};
 use super::aside;
 use super::files::{Files, SavedAccount};
 use super::problem::{self, Failure, Step};
-use super::transport::Transport;
+use super::transport::{Transport, persistent};
 use crate::config::{Acme, ExternalAccount};
 
 /// An account that can order.
@@ -67,8 +67,8 @@ async fn create(acme: &Acme, transport: &Transport, files: &Files) -> Result<Ope
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let external = acme.external_account.as_ref().map(external_key).transpose()?;
-    let builder = Account::builder_with_http(Box::new(transport.clone()));
-    let created = builder.create(&new, acme.directory.clone(), external.as_ref()).await;
+    let builder = || Account::builder_with_http(Box::new(transport.clone()));
+    let created = persistent!(builder().create(&new, acme.directory.clone(), external.as_ref()));
     let (account, credentials) = created.map_err(|error| failure(&error, transport))?;
     // Before anything is ordered: an account whose key is lost cannot be used up to its end.
     let saved = SavedAccount {
@@ -88,7 +88,7 @@ async fn create(acme: &Acme, transport: &Transport, files: &Files) -> Result<Ope
 async fn tell_contact(acme: &Acme, account: &Account, files: &Files) -> Result<(), Error> {
     let contact = contact(acme);
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-    account.update_contacts(&contact).await?;
+    persistent!(account.update_contacts(&contact))?;
     log::info!("acme: the account's contact was changed directory={}", acme.directory);
     let (files, directory, email) = (files.clone(), acme.directory.clone(), acme.email.clone());
     let kept = aside(move || match files.account(&directory) {

@@ -198,7 +198,7 @@ fn issuer(der: &[u8]) -> Option<String> {
 
 fn set_aside(path: &Path, why: &str) {
     match durable::set_aside(path) {
-        Ok(aside) => log::error!("acme: {} is set aside as {}: {why}", path.display(), aside.display()),
+        Ok(aside) => log::warn!("acme: {} is set aside as {}: {why}", path.display(), aside.display()),
         Err(error) => log::error!("acme: {} cannot be used ({why}) nor set aside: {error}", path.display()),
     }
 }

@@ -16,7 +16,7 @@ use super::memory::{Held, Request};
 use super::problem::{self, Failure, Step, plain};
 use super::proof::Tried;
 use super::record::Record;
-use super::transport::Transport;
+use super::transport::{Transport, persistent};
 use super::{Settings, aside};
 use crate::config::AcmeCertificate;
 use crate::tls::{Certificate, CertificateError};
@@ -100,14 +100,14 @@ impl Attempt<'_> {
             }
         };
         if let Some(replaced) = &self.replaces {
-            match account.new_order(&order().replaces(replaced.clone())).await {
+            match persistent!(account.new_order(&order().replaces(replaced.clone()))) {
                 // Somebody else has replaced it, or it is none of this authority's, or the authority knows no ARI.
                 Err(Error::Api(problem)) if problem::kind(&problem) != "rateLimited" => {}
                 Err(Error::Unsupported(_)) => {}
                 ordered => return ordered,
             }
         }
-        account.new_order(&order()).await
+        persistent!(account.new_order(&order()))
     }
 
     fn check_profile(&self, account: &Account) -> Result<(), Failure> {
@@ -136,7 +136,7 @@ impl Attempt<'_> {
     }
 
     async fn pick_up(&self, account: &Account, pending: Pending) -> Result<Option<Issued>, Failure> {
-        let mut order = match account.order(pending.order).await {
+        let mut order = match persistent!(account.order(pending.order.clone())) {
             Ok(order) => order,
             Err(Error::Api(_)) => return Ok(None),
             Err(error) => return Err(self.failure(Step::Issue, &error)),
@@ -163,7 +163,7 @@ impl Attempt<'_> {
         let mut pause = FIRST_PAUSE;
         while order.state().status == OrderStatus::Pending {
             self.pause(&mut pause, Step::Issue).await?;
-            order.refresh().await.map_err(|error| self.failure(Step::Issue, &error))?;
+            self.refresh(&mut order).await?;
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| unmade(&error))?.serialize_pem();
         let pending = Pending {
@@ -180,7 +180,7 @@ impl Attempt<'_> {
 
     async fn finalize(&self, mut order: Order, key: String) -> Result<Issued, Failure> {
         let request = self.signing_request(&key).map_err(|error| unmade(&error))?;
-        order.finalize_csr(&request).await.map_err(|error| self.failure(Step::Issue, &error))?;
+        persistent!(order.finalize_csr(&request)).map_err(|error| self.failure(Step::Issue, &error))?;
         self.download(order, key).await
     }
 
@@ -210,11 +210,16 @@ impl Attempt<'_> {
                 OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing => {}
             }
             self.pause(&mut pause, Step::Issue).await?;
-            order.refresh().await.map_err(|error| self.failure(Step::Issue, &error))?;
+            self.refresh(&mut order).await?;
         }
-        let chain = order.certificate().await.map_err(|error| self.failure(Step::Issue, &error))?;
+        let chain = persistent!(order.certificate()).map_err(|error| self.failure(Step::Issue, &error))?;
         let chain = chain.ok_or_else(|| Failure::new(Step::Issue, "the authority shows no certificate"))?;
         Ok(Issued { chain, key })
+    }
+
+    async fn refresh(&self, order: &mut Order) -> Result<(), Failure> {
+        let refreshed = persistent!(async { order.refresh().await.map(|_| ()) });
+        refreshed.map_err(|error| self.failure(Step::Issue, &error))
     }
 
     /// Checks what was issued, and puts it into its file.

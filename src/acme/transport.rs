@@ -18,6 +18,7 @@ use httpdate::HttpDate;
 use instant_acme::{BodyWrapper, BytesResponse, Error, Problem};
 use parking_lot::Mutex;
 
+use super::problem;
 use crate::http_client::HttpClient;
 
 /// One conversation with an authority; cheap to clone, clones share what was heard last.
@@ -64,6 +65,26 @@ impl instant_acme::HttpClient for Transport {
     }
 }
 
+/// Repeats a request as long as the authority does not like its nonce (RFC 8555, section 6.5). The library does so twice;
+/// an authority behind several machines may need more.
+macro_rules! persistent {
+    ($request:expr) => {{
+        let mut left = crate::acme::transport::NONCES;
+        loop {
+            match $request.await {
+                Err(error) if left > 0 && crate::acme::transport::is_bad_nonce(&error) => left -= 1,
+                answered => break answered,
+            }
+        }
+    }};
+}
+pub(super) use persistent;
+
+/// Whether nothing has happened but that a nonce was refused.
+pub fn is_bad_nonce(error: &Error) -> bool {
+    matches!(error, Error::Api(problem) if problem::kind(problem) == "badNonce")
+}
+
 /// The answer as the library can read it.
 fn judge(answer: Response<Bytes>, is_get: bool) -> Result<BytesResponse, Error> {
     let (mut head, body) = answer.into_parts();
@@ -92,6 +113,9 @@ fn retry_after(fields: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
         Err(_) => HttpDate::from_str(text).ok().map(SystemTime::from),
     }
 }
+
+/// How often a request is repeated; each time, the library tries three nonces.
+pub(super) const NONCES: u32 = 5;
 
 /// Six hours (RFC 9773, section 4.3.3).
 const DEFAULT_POLL_SECONDS: &str = "21600";
