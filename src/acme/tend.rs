@@ -189,6 +189,8 @@ impl Acme {
     async fn attempt(&self, wanted: &Wanted, settings: &Settings, gate: &dyn Surroundings) {
         let name = wanted.name();
         let Some((request, held, replaces)) = self.begin(wanted, settings) else { return };
+        // Whatever becomes of the process, it is known that this was wanted.
+        self.save(wanted, false).await;
         log::info!("acme: a certificate is asked for name={name} why=\"{}\"", self.why(&name));
         let progress = |step: Step| self.with(&name, |kept| kept.step = Some(step));
         let mut attempt = Attempt {
