@@ -228,7 +228,6 @@ impl Acme {
     }
 
     /// What the attempt begins with.
-    #[expect(clippy::type_complexity, reason = "three values that are used once, in the next line")]
     fn begin(
         &self,
         wanted: &Wanted,
