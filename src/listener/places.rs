@@ -1,8 +1,8 @@
 //! How many of something there are at once, in all and per client, and the guard that takes one off when it ends.
 //!
 //! Connections and requests in flight are counted this way, before anybody is known. So that strangers cannot keep a known
-//! device out by filling the places of its address, they hold theirs on demand there: a newcomer to a full house gets the
-//! place of one of them ([`victim`] says of which).
+//! device out by filling the places of its address, they hold theirs there until they are needed: a newcomer to a full
+//! house gets the place of one of them ([`victim`] says of which).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

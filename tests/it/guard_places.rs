@@ -6,7 +6,7 @@ use hearthgate::denial::Denial;
 use http::Request;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::guest::Session;
+use crate::harness::guest::{PROXY, Session};
 use crate::harness::household::LONG_LIVED;
 use crate::harness::http2::Http2Client;
 use crate::harness::raw_http2::PREFACE;
@@ -395,4 +395,19 @@ async fn no_request_of_a_known_device_leaves() {
     for answer in answers {
         assert_eq!(within("the answer", answer).await.unwrap().status(), 200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_a_request_leaves_for_a_known_device_only() {
+    let household = Household::start().await;
+    let gate = gate(&household, "requests_per_client: 1").await;
+    let session = log_in(&gate).await;
+    let before = gate.denials(Denial::MadeRoom);
+    let guest = Guest::at(&gate, PROXY).with(&format!("X-Forwarded-For: {HOME}"));
+    let mut held = Stay::Unsent.http1(&guest).await;
+    has_requests(&gate, PROXY, 1).await;
+    assert_eq!(guest.get("/").await.status, 503);
+    assert_eq!(guest.clone().with(&format!("Cookie: {}", session.cookie)).get("/").await.status, 200);
+    assert_eq!(held.answer().await.status, 503);
+    eventually("one that made room", || gate.denials(Denial::MadeRoom) == before + 1).await;
 }
