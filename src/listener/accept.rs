@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connection;
 use super::places::{Admitted, PlaceLimits};
-use super::{Door, Role, claim_at};
+use super::{Door, Role, claim_at, is_proxy};
 use crate::client::{ClientAddr, is_within};
 use crate::denial::Denial;
 use crate::exchange::Seat;
@@ -85,7 +85,7 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, count
 pub(super) fn is_closed_to(door: &Door, client: ClientAddr) -> bool {
     let (now, snapshot) = (door.guard.now(), door.snapshot.load());
     // Whom a trusted proxy comes for is in its requests.
-    if is_within(client.ip(), &snapshot.config.trusted_proxies.networks) {
+    if is_proxy(door, client) {
         return false;
     }
     door.guard.connected(client, now);

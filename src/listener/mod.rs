@@ -123,7 +123,7 @@ struct Outcome<'a> {
 }
 
 /// Takes a place for a request in flight. Over a limit, the request is marked to be told so; `None` when too many are
-/// being told already. `fields` are looked at only when there is no place.
+/// being told already. `fields` are looked at until the connection is known.
 fn admit_request<'a>(
     door: &Door,
     exchange: &Exchange,
@@ -136,13 +136,14 @@ fn admit_request<'a>(
     let (connection, seat) = (&exchange.connection, &exchange.seat);
     if connection.seat.is_proven() {
         seat.prove();
-    }
-    let claim = || {
-        if !seat.is_proven() && is_known(door, connection, &fields()) {
-            seat.prove();
+    } else if is_known(door, connection, &fields()) {
+        // Now, and not when the proxy sees it: the body may be long in coming.
+        seat.prove();
+        if !is_proxy(door, connection.peer) {
+            connection.seat.prove();
         }
-        if seat.is_proven() { Claim::Known } else { claim_at(door, connection.peer) }
-    };
+    }
+    let claim = || if seat.is_proven() { Claim::Known } else { claim_at(door, connection.peer) };
     match door.requests.admit(connection.peer.key(), limits, seat, claim) {
         Admitted::Yes(place) => Some(place),
         Admitted::OnlyToHear(denial, place) => {
@@ -166,10 +167,13 @@ fn is_known(door: &Door, connection: &Connection, fields: &HeaderMap) -> bool {
 
 /// What anybody may ask for who comes from an address. A trusted proxy's is nobody's home, whoever comes through it.
 fn claim_at(door: &Door, peer: ClientAddr) -> Claim {
-    let config = &door.snapshot.load().config;
-    let is_proxy = is_within(peer.ip(), &config.trusted_proxies.networks);
-    let is_home = || door.guard.is_home(peer, &config.guard, door.guard.now());
-    if !is_proxy && is_home() { Claim::Home } else { Claim::None }
+    let is_home = || door.guard.is_home(peer, &door.snapshot.load().config.guard, door.guard.now());
+    if !is_proxy(door, peer) && is_home() { Claim::Home } else { Claim::None }
+}
+
+/// Whether a peer names its clients in its requests.
+fn is_proxy(door: &Door, peer: ClientAddr) -> bool {
+    is_within(peer.ip(), &door.snapshot.load().config.trusted_proxies.networks)
 }
 
 fn body_limits(snapshot: &Snapshot) -> BodyLimits {

@@ -91,8 +91,8 @@ impl Asks {
     }
 }
 
-/// Whether a head shows a credential of a device that is known at `host`. Cheap enough to be asked before anything else
-/// of the request is looked at.
+/// Whether a head shows a credential of a device that is known at `host`. Asked before the rest of the request is looked
+/// at: it costs nothing where nothing is shown, else a hash or two.
 pub fn shows_device(guard: &Guard, host: &str, headers: &HeaderMap) -> bool {
     let bearer = headers.get(header::AUTHORIZATION).map(|field| guard.proof(host, token_in(field.as_bytes())));
     let mut shown = [guard.cookie(host, headers), bearer].into_iter().flatten();

@@ -398,6 +398,27 @@ async fn no_request_of_a_known_device_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_known_devices_upload_stays_before_its_body_is_there() {
+    let household = Household::start().await;
+    let gate = gate(&household, "requests_per_client: 2").await;
+    let access = log_in(&gate).await.access;
+    let guest = Guest::at(&gate, HOME);
+    let mut device = Http2Client::dial(guest.dial()).await;
+    let upload = Request::post("https://ha.test/api/x").header("authorization", format!("Bearer {access}"));
+    let (answer, mut body) = device.begin(upload.body(()).unwrap(), false).await;
+    has_requests(&gate, HOME, 1).await;
+    let before = gate.denials(Denial::MadeRoom);
+    let mut stranger = Http2Client::dial(guest.dial()).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(Stay::Unsent.http2(&mut stranger).await);
+    }
+    eventually("strangers to make room", || gate.denials(Denial::MadeRoom) == before + 19).await;
+    body.send_data("{}".into(), true).unwrap();
+    assert_eq!(within("the answer", answer).await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_trusted_proxy_a_request_leaves_for_a_known_device_only() {
     let household = Household::start().await;
     let gate = gate(&household, "requests_per_client: 1").await;
