@@ -191,7 +191,7 @@ fn turn_one_out(house: &mut House) -> bool {
     false
 }
 
-/// Who leaves for a newcomer: of the unproven, those of the most numerous [`Effort`], of equals the lower, and of these
+/// Who leaves for a newcomer: of the unproven, those of the most numerous `Effort`, of equals the lower, and of these
 /// the one that came first.
 ///
 /// The newcomer may be a known device, and be the next to leave before it has said so. But only when at least a third of
