@@ -54,6 +54,29 @@ pub enum ProviderError {
     Script(#[from] ScriptError),
 }
 
+impl DnsError {
+    /// Whether a provider has certainly changed nothing.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Provider { reason, .. } => reason.is_refusal(),
+            Self::BadName { .. } | Self::NoAccount { .. } | Self::AccountGone { .. } => true,
+            Self::Lookup { .. } | Self::NotSeen { .. } => false,
+        }
+    }
+}
+
+impl ProviderError {
+    /// A script that fails may have done half of its work; an answer that got lost may have been a yes.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::DuckDns(error) => matches!(error, DuckDnsError::Refused { .. } | DuckDnsError::NoDomain),
+            Self::Cloudflare(error) => !matches!(error, CloudflareError::Unexpected { .. } | CloudflareError::Http(_)),
+            Self::Update(error) => !matches!(error, UpdateError::NoAnswer { .. } | UpdateError::Untrusted { .. }),
+            Self::Script(error) => matches!(error, ScriptError::Start { .. } | ScriptError::NoAddresses),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
