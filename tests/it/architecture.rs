@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("config", &[]),
     ("demo", &["admin", "server"]),
     ("denial", &[]),
+    ("dns", &["http_client", "tls"]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
