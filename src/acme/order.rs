@@ -87,15 +87,18 @@ impl Attempt<'_> {
 
     async fn order(&self, opened: &mut Opened) -> Result<Order, Failure> {
         self.check_profile(&opened.account)?;
+        let acme = self.settings.authority.config();
         let ordered = match self.new_order(&opened.account).await {
-            Err(error) if account::is_gone(&error) && !opened.is_new => {
+            Err(error) if opened.is_lost(&error) => {
                 log::warn!("acme: the account is of no use any more, another is made: {}", self.sentence(&error));
-                *opened = account::replace(self.settings.authority.config(), &self.transport, self.files).await?;
+                *opened = account::replace(acme, &self.transport, self.files).await?;
                 self.new_order(&opened.account).await
             }
             ordered => ordered,
         };
-        ordered.map_err(|error| self.failure(Step::Order, &error))
+        let order = ordered.map_err(|error| self.failure(Step::Order, &error))?;
+        opened.prove(acme, self.files).await;
+        Ok(order)
     }
 
     async fn new_order(&self, account: &Account) -> Result<Order, Error> {

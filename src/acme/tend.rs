@@ -396,3 +396,8 @@ fn luck() -> Luck {
 /// One attempt, without the time that records take to be seen.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(15 * 60);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -86,11 +86,14 @@ fn an_account_belongs_to_its_directory() {
         directory: "https://a.test/dir".to_owned(),
         email: Some("anna@example.org".to_owned()),
         external_key_id: None,
+        is_proven: false,
         credentials: serde_json::from_str(credentials).unwrap(),
     };
     files.save_account(&account).unwrap();
     assert!(files.account("https://b.test/dir").is_none());
     assert_eq!(files.account("https://a.test/dir").unwrap().email.as_deref(), Some("anna@example.org"));
+    files.try_writing().unwrap();
+    assert_eq!(names_in(directory.path()).len(), 1);
     files.set_account_aside("https://a.test/dir");
     assert!(files.account("https://a.test/dir").is_none());
     assert!(names_in(directory.path())[0].ends_with(".json.unusable"));
