@@ -3,6 +3,7 @@
 //! Labels come from closed sets only: reasons, outcomes, classes of status, and host names *as configured*. Nothing a
 //! stranger sends ever becomes a label.
 
+mod dynamic_dns;
 mod guard;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+pub use dynamic_dns::DynamicDnsMetrics;
 pub use guard::{GuardMetrics, InForce};
 
 use crate::denial::Denial;
@@ -52,6 +54,8 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     certificate_not_after: GaugeVec,
     certificate_errors: IntGauge,
+    /// What dynamic DNS counts.
+    pub dynamic_dns: DynamicDnsMetrics,
     /// What the guard counts.
     pub guard: GuardMetrics,
     /// Access log lines dropped because the disk was slower than the traffic.
@@ -110,6 +114,7 @@ impl Metrics {
                 &["host"],
             ),
             certificate_errors: gauge(&r, "tls_certificate_errors", "Certificates whose newest files are unusable."),
+            dynamic_dns: DynamicDnsMetrics::new(&r),
             guard: GuardMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
             registry: r,

@@ -1,5 +1,6 @@
 //! The composition root: makes everything, gives everyone exactly what it uses, and ends it in order.
 
+mod dynamic_dns;
 mod gate;
 mod kept;
 mod sockets;
@@ -24,6 +25,7 @@ use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
+use crate::dynamic_dns::DynamicDns;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
@@ -116,6 +118,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         metrics: metrics.clone(),
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
+        dynamic_dns: Arc::new(DynamicDns::new(metrics.clone())),
         draining: is_draining,
     });
     let admin_server =
@@ -195,6 +198,7 @@ fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
     }
     let interval = snapshot.config.reload.interval;
     tasks.spawn(refresh_certificates(gate.clone(), interval));
+    dynamic_dns::tend(&mut tasks, gate);
     if snapshot.config.reload.watch {
         let gate = gate.clone();
         tasks.spawn(async move { gate.reloader.watch(interval).await });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 28] = [
     ("access_log", &[]),
     ("admin", &[]),
     ("app", &[]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("demo", &["admin", "server"]),
     ("denial", &[]),
     ("dns", &["http_client", "tls"]),
+    ("dynamic_dns", &["dns", "http_client", "metrics"]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
@@ -36,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "access_log",
             "admin",
             "bans",
+            "dynamic_dns",
             "guard",
             "listener",
             "metrics",
@@ -56,7 +58,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
 ];
 
 /// Decisions live here: no sockets, no files, no clock. Time is an argument.
-const PURE: [&str; 37] = [
+const PURE: [&str; 40] = [
     "client.rs",
     "routing.rs",
     "request.rs",
@@ -75,6 +77,9 @@ const PURE: [&str; 37] = [
     "app/home_assistant/place.rs",
     "app/home_assistant/token.rs",
     "app/home_assistant/websocket.rs",
+    "dynamic_dns/poll.rs",
+    "dynamic_dns/public.rs",
+    "dynamic_dns/schedule.rs",
     "guard/devices.rs",
     "guard/explain.rs",
     "guard/flows.rs",
