@@ -14,13 +14,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::Dns;
 use super::provider::Account;
 use super::resolver::Resolver;
-use super::transport::DnsName;
+use super::transport::{DnsMessage, DnsName};
 use crate::config::DnsAccount;
 use crate::http_client::{Family, HttpClient};
 
@@ -239,6 +240,30 @@ impl World {
         };
         name.iter_suffixes().map(|above| above.to_name()).find(is_apex)
     }
+}
+
+/// An answer with a record of every kind that is read, of which some bytes are others and the end may be missing.
+pub fn broken_answer() -> impl Strategy<Value = DnsMessage> {
+    let (owner, target) = (name("a.example.org"), name("b.example.org"));
+    let mut message = MessageBuilder::new_vec().question();
+    message.push((&owner, Rtype::TXT)).unwrap();
+    let mut message = message.answer();
+    message.push((&owner, 60, soa())).unwrap();
+    message.push((&owner, 60, Cname::new(&target))).unwrap();
+    message.push((&owner, 60, Ns::new(&target))).unwrap();
+    message.push((&owner, 60, A::new(Ipv4Addr::LOCALHOST))).unwrap();
+    message.push((&owner, 60, Aaaa::new(Ipv6Addr::LOCALHOST))).unwrap();
+    message.push((&owner, 60, Txt::<Vec<u8>>::build_from_slice(b"value-1").unwrap())).unwrap();
+    let whole = message.finish();
+    let length = whole.len();
+    (prop::collection::vec((0..length, any::<u8>()), 0..8), 12..=length).prop_map(move |(changes, end)| {
+        let mut bytes = whole.clone();
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        bytes.truncate(end);
+        Message::from_octets(bytes).unwrap()
+    })
 }
 
 fn soa() -> Soa<DnsName> {
