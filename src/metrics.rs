@@ -4,6 +4,7 @@
 //! stranger sends ever becomes a label.
 
 mod acme;
+mod dynamic_dns;
 mod guard;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use prometheus::{
 };
 
 pub use acme::{AcmeMetrics, CertificateState};
+pub use dynamic_dns::DynamicDnsMetrics;
 pub use guard::{GuardMetrics, InForce};
 
 use crate::denial::Denial;
@@ -54,6 +56,8 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     certificate_not_after: GaugeVec,
     certificate_errors: IntGauge,
+    /// What dynamic DNS counts.
+    pub dynamic_dns: DynamicDnsMetrics,
     /// What the guard counts.
     pub guard: GuardMetrics,
     /// Certificates that the gate asks for.
@@ -114,6 +118,7 @@ impl Metrics {
                 &["host"],
             ),
             certificate_errors: gauge(&r, "tls_certificate_errors", "Certificates whose newest files are unusable."),
+            dynamic_dns: DynamicDnsMetrics::new(&r),
             guard: GuardMetrics::new(&r),
             acme: AcmeMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
