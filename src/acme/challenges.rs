@@ -41,7 +41,7 @@ pub enum UnusableChallenge {
 pub const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
 
 /// Orders are made one after another, each with one challenge at a time.
-pub const MOST: usize = 16;
+const MOST: usize = 16;
 
 #[derive(Default)]
 struct Answers {
