@@ -243,8 +243,11 @@ async fn redirect(
     begun: std::time::Instant,
 ) -> Option<Upgraded> {
     let route = snapshot.routes.find(&head.host);
-    let denial = connection.denied.or(route.is_none().then_some(Denial::Misdirected));
-    let (status, answer) = match (denial, challenge(door, head)) {
+    // First of all: a certificate may have names that are no hosts.
+    let challenge = challenge(door, head);
+    let is_known = route.is_some() || challenge.is_some();
+    let denial = connection.denied.or((!is_known).then_some(Denial::Misdirected));
+    let (status, answer) = match (denial, challenge) {
         (None, Some(key_authorization)) => (200, response::raw_challenge(&key_authorization)),
         (None, None) => (308, response::raw_redirect(&head.host, door.public_port, &head.target)),
         (Some(denial), _) => (denial.status().map_or(0, |status| status.as_u16()), response::raw_denial(denial)),
