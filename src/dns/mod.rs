@@ -69,10 +69,16 @@ pub struct Addresses {
 impl Dns {
     /// Reads the system's authorities: not for an async thread.
     pub fn new(accounts: &[DnsAccount], propagation: &Propagation) -> Result<Self, TlsError> {
-        let http = HttpClient::new(None, Family::Any)?;
         let pace = Pace { timeout: propagation.timeout, first: FIRST_LOOK, longest: LONGEST_PAUSE };
         Ok(Self {
-            accounts: accounts.iter().map(|account| Account::new(account, &http)).collect(),
+            accounts: match accounts {
+                // The system's authorities are nobody's business then.
+                [] => Vec::new(),
+                accounts => {
+                    let http = HttpClient::new(None, Family::Any)?;
+                    accounts.iter().map(|account| Account::new(account, &http)).collect()
+                }
+            },
             resolver: Resolver::new(&propagation.resolvers, DNS_PORT, PATIENCE),
             pace: propagation.check.then_some(pace),
         })
