@@ -215,7 +215,8 @@ fn external_account(section: &mut Section<'_>) -> Option<ExternalAccount> {
     let key_id = section.read("key_id", |input| Ok(input.strict_text("the key's name")?.to_owned()));
     let hmac_key = section.secret("hmac_key");
     if let Some(key) = &hmac_key
-        && URL_SAFE_NO_PAD.decode(key.expose().trim_end_matches('=')).is_err()
+        // Some authorities give it in the ordinary alphabet.
+        && URL_SAFE_NO_PAD.decode(key.expose().trim_end_matches('=').replace('+', "-").replace('/', "_")).is_err()
     {
         section.conflict("hmac_key", &[], "it is not base64url, as authorities give such keys: copy it again");
     }
@@ -322,20 +323,19 @@ fn acme_certificate(mut section: Section<'_>, own: &[HostPattern], means: Means<
         input.parse(expected, HostPattern::parse)
     });
     let names = match names {
-        None => own.to_vec(),
+        // Authorities refuse a name beside its own wildcard.
+        None => own.iter().filter(|name| !is_redundant(name, own)).cloned().collect(),
         Some(names) => {
             let names: Vec<_> = names.into_iter().map(|(_, name)| name).collect();
             for missing in own.iter().filter(|name| !names.iter().any(|other| covers(other, name))) {
                 let message = format!("{} is not among them: add it", quoted(&missing.to_string()));
                 section.conflict("names", &["names"], message);
             }
-            let mut distinct: Vec<HostPattern> = Vec::new();
-            for name in names {
-                if !distinct.contains(&name) {
-                    distinct.push(name);
-                }
+            for name in names.iter().filter(|name| is_redundant(name, &names)) {
+                let message = format!("a wildcard speaks for `{name}`, and authorities refuse both: remove the name");
+                section.conflict("names", &["names"], message);
             }
-            distinct
+            distinct(names)
         }
     };
     let terms = terms(&mut section, means.terms);
@@ -368,6 +368,21 @@ impl Means<'_> {
             false => format!("`{name}` is to be had by http-01, and `listen.http` is empty: add port 80"),
         })
     }
+}
+
+fn distinct(names: Vec<HostPattern>) -> Vec<HostPattern> {
+    let mut distinct = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    distinct
+}
+
+/// Whether a wildcard among `names` speaks for `name`.
+fn is_redundant(name: &HostPattern, names: &[HostPattern]) -> bool {
+    names.iter().any(|other| other != name && covers(other, name))
 }
 
 /// Whether a certificate for `pattern` is good for `name`.

@@ -481,6 +481,15 @@ fn what_certificates_need_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_name_beside_its_own_wildcard_is_refused_as_authorities_do() {
+    let certificate = "{acme: {names: [a.b, \"*.b\"]}}";
+    let text = format!(
+        "dns: {{x: {{provider: exec, command: y}}}}\nhosts: {{a.b: {{upstream: \"http://a\", certificate: {certificate}}}}}"
+    );
+    expect_one(&text, "2:58 hosts.a.b.certificate.acme.names", "a wildcard speaks for `a.b`");
+}
+
+#[test]
 fn a_host_asks_for_its_own_names_unless_it_says_otherwise() {
     let config = parse(
         r#"
@@ -488,6 +497,7 @@ acme: {profile: tlsserver, on_failure: refuse}
 dns: {home: {provider: duckdns, token: x}}
 hosts:
   a.duckdns.org: {upstream: "http://a", aliases: [www.a.duckdns.org], certificate: acme}
+  "*.c.duckdns.org": {upstream: "http://c", aliases: [ha.c.duckdns.org, c.duckdns.org], certificate: acme}
   b.duckdns.org:
     upstream: http://b
     certificate: {acme: {names: ["*.duckdns.org", duckdns.org], challenges: [dns-01], profile: shortlived}}
@@ -495,10 +505,12 @@ hosts:
     )
     .unwrap();
     let CertificateSource::Acme(first) = &config.hosts[0].certificate else { panic!() };
-    let CertificateSource::Acme(second) = &config.hosts[1].certificate else { panic!() };
+    let CertificateSource::Acme(wildcard) = &config.hosts[1].certificate else { panic!() };
+    let CertificateSource::Acme(second) = &config.hosts[2].certificate else { panic!() };
     let names = |certificate: &AcmeCertificate| certificate.names.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(first), ["a.duckdns.org", "www.a.duckdns.org"]);
     assert_eq!(first.terms, config.acme.terms);
+    assert_eq!(names(wildcard), ["*.c.duckdns.org", "c.duckdns.org"]);
     assert_eq!(names(second), ["*.duckdns.org", "duckdns.org"]);
     let own = AcmeTerms {
         challenges: vec![Challenge::Dns01],

@@ -166,8 +166,9 @@ impl Cloudflare {
     /// The identifier of the zone that holds `name`: that of its longest suffix.
     async fn zone(&self, name: &str) -> Result<String, CloudflareError> {
         for suffix in zone_names(name) {
-            let zones: Vec<Zone> =
-                self.send(Method::GET, &format!("/zones?{}", query(&[("name", suffix)])), None).await?;
+            let zones: Vec<Zone> = self
+                .send(Method::GET, &format!("/zones?{}", query(&[("name", suffix), ("status", "active")])), None)
+                .await?;
             if let Some(zone) = zones.into_iter().find(|zone| zone.name.eq_ignore_ascii_case(suffix)) {
                 return Ok(zone.id);
             }

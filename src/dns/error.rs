@@ -28,7 +28,7 @@ pub enum DnsError {
     Lookup { name: String, reason: LookupError },
     #[error(
         "the TXT record `{record}` is not on all servers of its zone after {} s: expected {}; {seen}. If they are \
-         merely slow, set `acme.propagation.timeout` higher",
+         merely slow, set `acme.propagation.timeout` higher; if they cannot be seen from here, `check: false`",
         .within.as_secs(), quoted(.expected)
     )]
     NotSeen { record: String, expected: String, within: Duration, seen: String },

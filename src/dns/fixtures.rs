@@ -208,6 +208,7 @@ impl World {
             Some(_) => Rcode::NOERROR,
         };
         let mut message = MessageBuilder::new_vec().start_answer(&query, rcode).unwrap();
+        message.header_mut().set_aa(true);
         for entry in entries.unwrap_or_default() {
             let txt = |text: &str| Txt::<Vec<u8>>::build_from_slice(text.as_bytes()).unwrap();
             match (entry, kind) {

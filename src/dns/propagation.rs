@@ -36,6 +36,8 @@ enum Shows {
     /// TXT records; none is the rule before the record is there.
     Values(Vec<String>),
     Failure(Rcode),
+    /// The answer of somebody else, out of a cache.
+    SecondHand,
     /// Not to be reached from here.
     Nothing(String),
 }
@@ -86,6 +88,7 @@ async fn look(resolver: &Resolver, zone: &mut Option<Zone>, record: &DnsName) ->
 
 fn shows(answer: Result<DnsMessage, NoAnswer>) -> Shows {
     match answer {
+        Ok(answer) if resolver::is_answer(&answer) && !answer.header().aa() => Shows::SecondHand,
         Ok(answer) if resolver::is_answer(&answer) => Shows::Values(values(&answer)),
         Ok(answer) => Shows::Failure(answer.header().rcode()),
         Err(error) => Shows::Nothing(error.to_string()),
@@ -98,16 +101,17 @@ fn values(answer: &DnsMessage) -> Vec<String> {
     texts.map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
 }
 
-/// A server that cannot be reached from here counts for nothing, as long as another one shows the record: a home without
-/// IPv6 reaches no server by it, and one of nine may be down for days. One that answers otherwise does count.
+/// A server that cannot be reached from here, or that fails, counts for nothing as long as another one shows the record: a
+/// home without IPv6 reaches no server by it, one of nine may be down for days, and an authority asks another one then.
+/// One that answers otherwise does count, and so does whoever answers in its place: nothing is seen through him.
 fn verdict(sightings: &[Sighting], value: &str) -> Verdict {
-    let mut reached = sightings.iter().filter(|sighting| !matches!(sighting.shows, Shows::Nothing(_))).peekable();
-    let any = reached.peek().is_some();
-    let all = reached.all(|sighting| match &sighting.shows {
-        Shows::Values(values) => values.iter().any(|shown| shown == value),
-        Shows::Failure(_) | Shows::Nothing(_) => false,
+    let mut words = sightings.iter().filter_map(|sighting| match &sighting.shows {
+        Shows::Values(values) => Some(values.iter().any(|shown| shown == value)),
+        Shows::SecondHand => Some(false),
+        Shows::Failure(_) | Shows::Nothing(_) => None,
     });
-    if any && all { Verdict::Everywhere } else { Verdict::NotYet }
+    // The first one, so that no word at all is none.
+    if words.next() == Some(true) && words.all(|shows| shows) { Verdict::Everywhere } else { Verdict::NotYet }
 }
 
 impl fmt::Display for Sighting {
@@ -119,6 +123,7 @@ impl fmt::Display for Sighting {
                 let shown: Vec<_> = values.iter().take(MAX_SHOWN).map(|value| error::quoted(value)).collect();
                 write!(f, "shows {}", shown.join(" and "))
             }
+            Shows::SecondHand => f.write_str("is answered for by somebody in between, such as the router"),
             Shows::Failure(code) => write!(f, "answers with {}", resolver::words(*code)),
             Shows::Nothing(reason) => write!(f, "cannot be reached: {reason}"),
         }
@@ -151,7 +156,9 @@ mod tests {
             (&[away.clone(), here.clone()], Verdict::Everywhere),
             (&[here.clone(), none], Verdict::NotYet),
             (&[here.clone(), other], Verdict::NotYet),
-            (&[here, failing], Verdict::NotYet),
+            (&[here.clone(), failing.clone()], Verdict::Everywhere),
+            (&[failing, away], Verdict::NotYet),
+            (&[here, Shows::SecondHand], Verdict::NotYet),
         ] {
             assert_eq!(verdict(&sightings(shows), "mine"), expected, "{shows:?}");
         }

@@ -1,7 +1,7 @@
 //! Dynamic DNS: names that follow the home's public address.
 //!
 //! One task looks at the home's addresses again and again, and has the provider told of changes, and of nothing else.
-//! Whom to believe ([`poll`]), what may be published ([`public`]) and when something is sent ([`schedule`]) are decided
+//! Whom to believe (`poll`), what may be published (`public`) and when something is sent (`schedule`) are decided
 //! there; here is what is done about it. Nothing is kept on disk: after a restart the zone's own servers say what stands.
 
 mod interface;

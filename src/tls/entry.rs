@@ -100,7 +100,7 @@ impl Entry {
                         if file.exists() {
                             warnings.push(CertificateWarning::IssuedUnusable { host: text(host), error });
                         }
-                        let entry = match Self::standing_in(&wanted.names, serving, now) {
+                        let entry = match Self::standing_in(&wanted.names, file, serving, now) {
                             Some(entry) => entry,
                             // Made also if it is not to be shown, so that a reload may change that at once.
                             None => Self::from_self_signed(&wanted.names, self_signed, serving, now, warnings)?,
@@ -148,16 +148,19 @@ impl Entry {
         Ok(entry)
     }
 
-    /// What serves these names already, by somebody's word, and goes on until the gate has its own: nobody who changes
-    /// from certbot to the gate is shown a warning in between.
-    fn standing_in(names: &[HostPattern], serving: &[Entry], now: SystemTime) -> Option<Self> {
-        let is_good = |entry: &&Entry| {
-            matches!(entry.source, Source::Files { .. })
-                && entry.certificate.uncovered(names).is_empty()
-                && now <= entry.certificate.not_after()
-        };
-        let entry = serving.iter().find(is_good)?.clone();
-        Some(Self { names: names.into(), ..entry })
+    /// What somebody's word is given for already, for as many of these names as possible, and goes on until the gate has
+    /// its own: nobody who changes from certbot to the gate, or puts another name first, is shown a warning in between.
+    /// What the gate was issued for others of its names is found beside `awaited`, after a restart too.
+    fn standing_in(names: &[HostPattern], awaited: &Path, serving: &[Entry], now: SystemTime) -> Option<Self> {
+        let served = serving.iter().filter(|entry| matches!(entry.source, Source::Files { .. })).cloned();
+        let issued = issued_beside(awaited).into_iter().filter_map(|file| {
+            let files = CertificateFiles { chain_file: file.clone(), key_file: file };
+            Self::from_files(names, &files, CertificateOrigin::Acme, &[], now, &mut Vec::new()).ok()
+        });
+        let covered = |entry: &Entry| names.len() - entry.certificate.uncovered(names).len();
+        let in_force = served.chain(issued).filter(|entry| now <= entry.certificate.not_after());
+        let best = in_force.max_by_key(|entry| (covered(entry), entry.certificate.not_after()))?;
+        (covered(&best) > 0).then(|| Self { names: names.into(), ..best })
     }
 
     fn from_self_signed(
@@ -373,6 +376,13 @@ impl Entry {
     }
 }
 
+/// Other certificates that the gate was issued.
+fn issued_beside(awaited: &Path) -> Vec<PathBuf> {
+    let listed = awaited.parent().and_then(|directory| directory.read_dir().ok());
+    let files = listed.into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "pem")).take(MOST_ISSUED).collect()
+}
+
 /// What the gate was issued is served to the end and beyond: it knows best when to ask again, and this machine's clock
 /// may be wrong for a moment after power-on.
 fn validity(origin: CertificateOrigin, now: SystemTime) -> Validity {
@@ -388,6 +398,9 @@ fn text_of_first(names: &[HostPattern]) -> String {
 
 /// certbot renews 30 days before the end, so one week left means it has failed for three.
 const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Looked through at a load for one that may stand in.
+const MOST_ISSUED: usize = 256;
 
 const WARNING_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 

@@ -115,8 +115,8 @@ async fn a_txt_record_comes_and_goes_and_others_of_its_name_stay() {
     account(&server).clear_txt(NAME, "value-1", Some(again)).await.unwrap();
     let targets: Vec<_> = server.seen().into_iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
     let expected = [
-        "GET /zones?name=ha.example.org",
-        "GET /zones?name=example.org",
+        "GET /zones?name=ha.example.org&status=active",
+        "GET /zones?name=example.org&status=active",
         "POST /zones/zone-1/dns_records",
         "DELETE /zones/zone-1/dns_records/record-2",
         "DELETE /zones/zone-1/dns_records/record-2",

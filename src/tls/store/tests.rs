@@ -435,3 +435,20 @@ fn what_served_others_or_has_expired_does_not_go_on() {
     home.load(OnFailure::SelfSigned, 91);
     assert_eq!(home.store.facts()[0].origin, CertificateOrigin::SelfSigned);
 }
+
+#[test]
+fn another_first_name_keeps_what_was_issued_for_the_others() {
+    let home = Issuing::new();
+    let old = issue(&["old.test", "home.test"]);
+    fs::write(home.directory.path().join("old.test.pem"), format!("{}{}", old.chain, old.key)).unwrap();
+    fs::write(home.directory.path().join("broken.pem"), "broken").unwrap();
+    let foreign = issue(&["foreign.test"]);
+    fs::write(home.directory.path().join("foreign.pem"), format!("{}{}", foreign.chain, foreign.key)).unwrap();
+    // Nothing is served yet: this is a restart.
+    assert_eq!(home.load(OnFailure::Refuse, 1), []);
+    assert_eq!(home.shown(), Some(sha256(&old.der)));
+    let issued = issue(&["home.test"]);
+    home.write(&issued);
+    home.store.refresh(day(2));
+    assert_eq!(home.shown(), Some(sha256(&issued.der)));
+}
