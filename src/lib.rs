@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod denial;
+pub mod events;
 pub mod exchange;
 pub mod guard;
 pub mod http_client;

@@ -3,6 +3,7 @@
 //! Labels come from closed sets only: reasons, outcomes, classes of status, and host names *as configured*. Nothing a
 //! stranger sends ever becomes a label.
 
+mod events;
 mod guard;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+pub use events::EventMetrics;
 pub use guard::{GuardMetrics, InForce};
 
 use crate::denial::Denial;
@@ -54,6 +56,8 @@ pub struct Metrics {
     certificate_errors: IntGauge,
     /// What the guard counts.
     pub guard: GuardMetrics,
+    /// What the operator is told.
+    pub events: EventMetrics,
     /// Access log lines dropped because the disk was slower than the traffic.
     pub access_log_dropped: IntCounter,
 }
@@ -111,6 +115,7 @@ impl Metrics {
             ),
             certificate_errors: gauge(&r, "tls_certificate_errors", "Certificates whose newest files are unusable."),
             guard: GuardMetrics::new(&r),
+            events: EventMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
             registry: r,
         };

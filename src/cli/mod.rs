@@ -7,6 +7,7 @@
 mod bans;
 mod check;
 mod demo;
+mod events;
 mod explain;
 mod logging;
 mod reload;
@@ -51,6 +52,8 @@ enum Command {
     Bans(bans::Arguments),
     /// Tell what the running gate knows of a client
     Explain(explain::Arguments),
+    /// See whether those who are told of events hear of them
+    Events(events::Arguments),
     /// Try the gate without Home Assistant, on this machine only
     Demo(demo::Arguments),
     /// Print the version
@@ -108,6 +111,7 @@ fn execute(command: Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Status(arguments) => status::status(&arguments, out),
         Command::Bans(arguments) => bans::bans(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),
+        Command::Events(arguments) => events::events(&arguments, out),
         Command::Demo(arguments) => demo::demo(&arguments, out),
         Command::Version => version::version(out),
     }

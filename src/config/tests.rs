@@ -436,21 +436,6 @@ fn what_certificates_need_is_refused_with_its_reason() {
             "1:41 dns.b",
             "`duckdns.org` belongs to `dns.a` already",
         ),
-        ("events: {a b: {url: \"http://a\", format: json}}", "1:10 events.a b", "letters, digits"),
-        ("events: {a: {format: json}}", "1:10 events.a.url", "missing"),
-        ("events: {a: {url: \"http://a\"}}", "1:10 events.a.format", "missing"),
-        ("events: {a: {url: \"ftp://a\", format: json}}", "1:14 events.a.url", "begins with http:// or https://"),
-        ("events: {a: {url: \"http://b@a\", format: json}}", "1:14 events.a.url", "without user, password"),
-        ("events: {a: {url: \"http://a/#b\", format: json}}", "1:14 events.a.url", "without user, password"),
-        ("events: {a: {url: \"http://a\", format: jsn}}", "1:39 events.a.format", "did you mean `json`?"),
-        ("events: {a: {url: \"http://a\", format: json, tell: []}}", "1:45 events.a.tell", "tells nothing"),
-        ("events: {a: {url: \"http://a\", format: json, tell: [bans, bans]}}", "1:58 events.a.tell", "twice"),
-        ("events: {a: {url: \"http://a\", format: json, batch: 0}}", "1:52 events.a.batch", "at least 100ms"),
-        (
-            "events: {a: {url: \"http://a\", format: json, min_interval: 2d}}",
-            "1:59 events.a.min_interval",
-            "at most 1day",
-        ),
         ("dynamic_dns: {names: [a.example]}", "1:23 dynamic_dns.names", "no account in `dns` speaks for `a.example`"),
         (
             "dns: {a: {provider: exec, command: x}}\ndynamic_dns: {names: [a.example]}",
@@ -481,6 +466,29 @@ fn what_certificates_need_is_refused_with_its_reason() {
         let (line_column, path) = place.split_once(' ').unwrap();
         let line_column = line_column.replacen('3', "4", 1);
         expect_one(&text, &format!("{line_column} hosts.{path}"), message);
+    }
+}
+
+#[test]
+fn what_events_need_is_refused_with_its_reason() {
+    for (text, place, message) in [
+        ("events: {a b: {url: \"http://a\", format: json}}", "1:10 events.a b", "letters, digits"),
+        ("events: {a: {format: json}}", "1:10 events.a.url", "missing"),
+        ("events: {a: {url: \"http://a\"}}", "1:10 events.a.format", "missing"),
+        ("events: {a: {url: \"ftp://a\", format: json}}", "1:14 events.a.url", "begins with http:// or https://"),
+        ("events: {a: {url: \"http://b@a\", format: json}}", "1:14 events.a.url", "without user, password"),
+        ("events: {a: {url: \"http://a/#b\", format: json}}", "1:14 events.a.url", "without user, password"),
+        ("events: {a: {url: \"http://a\", format: jsn}}", "1:39 events.a.format", "did you mean `json`?"),
+        ("events: {a: {url: \"http://a\", format: json, tell: []}}", "1:45 events.a.tell", "tells nothing"),
+        ("events: {a: {url: \"http://a\", format: json, tell: [bans, bans]}}", "1:58 events.a.tell", "twice"),
+        ("events: {a: {url: \"http://a\", format: json, batch: 0}}", "1:52 events.a.batch", "at least 100ms"),
+        (
+            "events: {a: {url: \"http://a\", format: json, min_interval: 2d}}",
+            "1:59 events.a.min_interval",
+            "at most 1day",
+        ),
+    ] {
+        expect_one(&with_host(text), place, message);
     }
 }
 

@@ -3,6 +3,7 @@
 mod gate;
 mod kept;
 mod sockets;
+mod tidings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
+use crate::events::Events;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
@@ -34,6 +36,7 @@ use crate::upstream;
 use gate::Gate;
 use kept::Kept;
 use sockets::Sockets;
+use tidings::Tidings;
 
 /// Idle connections kept to all upstreams together.
 const UPSTREAM_POOL: usize = 256;
@@ -83,23 +86,22 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let (access_log, access_log_writer) = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
         .context("cannot open the access log (access_log.file)")?;
     let mut sockets = Sockets::bind(&config, &options).await?;
-    let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone()));
+    let events = Events::new(clock, metrics.clone());
+    let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone(), events.clone()));
     let first = builder.first(config).await?;
     let config = first.config.clone();
     let snapshot = Arc::new(ArcSwap::new(first));
     let (draining, is_draining) = watch::channel(false);
     let (closing, is_closing) = watch::channel(false);
-    let kept = Kept::open(&config, clock, &metrics)?;
+    let kept = Kept::open(&config, clock, &metrics, &events)?;
     let proxy = proxy(Gateway::new(snapshot.clone(), metrics.clone(), access_log.clone(), kept.guard.clone()));
-    let connections = Arc::new(Places::new(Denial::Connections, Denial::ConnectionsPerClient));
-    let requests = Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient));
+    let (connections, requests) = places();
     let listeners = sockets.addresses()?;
-    let challenges = Arc::new(Challenges::default());
     let door = Arc::new(Door {
         snapshot: snapshot.clone(),
         proxy: proxy.clone(),
         tls: tls::server_config(certificates.clone())?,
-        challenges: challenges.clone(),
+        challenges: Arc::default(),
         connections: connections.clone(),
         requests: requests.clone(),
         metrics: metrics.clone(),
@@ -128,13 +130,12 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
             .await
             .with_context(|| cannot_serve_socket(&config.admin.socket))?;
     let acceptors = sockets.serve(&door);
-    let mut tasks = background_tasks(&gate);
-    kept.tend(&mut tasks, &gate);
+    let tasks = background_tasks(&gate, &kept);
     announce(&listeners);
     Ok(Running {
         listeners,
         metrics,
-        challenges,
+        challenges: door.challenges.clone(),
         gate,
         admin_server,
         draining,
@@ -145,6 +146,12 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         access_log: access_log_writer,
         kept,
     })
+}
+
+/// For connections, and for requests in flight.
+fn places() -> (Arc<Places>, Arc<Places>) {
+    let connections = Places::new(Denial::Connections, Denial::ConnectionsPerClient);
+    (Arc::new(connections), Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient)))
 }
 
 fn cannot_serve_socket(socket: &Path) -> String {
@@ -193,14 +200,15 @@ fn announce(listeners: &Listeners) {
     );
 }
 
-fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
+fn background_tasks(gate: &Arc<Gate>, kept: &Kept) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let snapshot = gate.snapshot.load();
     for upstream in &snapshot.upstreams {
         tasks.spawn(upstream::watch(Arc::downgrade(upstream)));
     }
     let interval = snapshot.config.reload.interval;
-    tasks.spawn(refresh_certificates(gate.clone(), interval));
+    tasks.spawn(refresh_certificates(gate.clone(), kept.tidings.clone(), interval));
+    kept.tend(&mut tasks, gate);
     if snapshot.config.reload.watch {
         let gate = gate.clone();
         tasks.spawn(async move { gate.reloader.watch(interval).await });
@@ -208,12 +216,14 @@ fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
     tasks
 }
 
-async fn refresh_certificates(gate: Arc<Gate>, interval: Duration) {
+async fn refresh_certificates(gate: Arc<Gate>, tidings: Arc<Tidings>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let certificates = gate.certificates.clone();
         let news = tokio::task::spawn_blocking(move || certificates.refresh(SystemTime::now())).await;
-        if news.is_ok_and(|news| !news.is_empty()) {
+        let news = news.unwrap_or_default();
+        if !news.is_empty() {
+            news.iter().for_each(|outcome| tidings.of_certificate(outcome));
             reload::record_certificates(&gate.metrics, &gate.certificates);
         }
     }
@@ -282,7 +292,7 @@ impl Running {
         self.closing.send_replace(true);
         self.proxy.http_cleanup().await;
         self.admin_server.stop().await;
-        self.kept.close();
+        self.kept.close().await;
         self.access_log.close();
         log::info!("stopped");
     }

@@ -9,25 +9,26 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 28] = [
     ("access_log", &[]),
     ("acme", &[]),
     ("admin", &[]),
     ("app", &[]),
     ("bans", &[]),
-    ("cli", &["admin", "demo", "reload", "server"]),
+    ("cli", &["admin", "demo", "events", "reload", "server"]),
     ("client", &[]),
     ("clock", &[]),
     ("config", &[]),
     ("demo", &["admin", "server"]),
     ("denial", &[]),
+    ("events", &["http_client", "metrics", "tls"]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
     ("listener", &["access_log", "acme", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
-    ("reload", &["admin", "metrics", "snapshot", "tls", "upstream"]),
+    ("reload", &["admin", "events", "metrics", "snapshot", "tls", "upstream"]),
     ("request", &[]),
     ("routing", &[]),
     (
@@ -37,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "acme",
             "admin",
             "bans",
+            "events",
             "guard",
             "listener",
             "metrics",
@@ -57,7 +59,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
 ];
 
 /// Decisions live here: no sockets, no files, no clock. Time is an argument.
-const PURE: [&str; 37] = [
+const PURE: [&str; 44] = [
     "client.rs",
     "routing.rs",
     "request.rs",
@@ -76,6 +78,13 @@ const PURE: [&str; 37] = [
     "app/home_assistant/place.rs",
     "app/home_assistant/token.rs",
     "app/home_assistant/websocket.rs",
+    "events/backlog.rs",
+    "events/certificates.rs",
+    "events/event.rs",
+    "events/format.rs",
+    "events/message.rs",
+    "events/storm.rs",
+    "events/upstreams.rs",
     "guard/devices.rs",
     "guard/explain.rs",
     "guard/flows.rs",
