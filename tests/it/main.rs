@@ -18,6 +18,7 @@ mod command_line;
 mod connections;
 mod distrust;
 mod drain;
+mod events;
 mod forwarding;
 mod guard_bans;
 mod guard_bearers;
