@@ -8,6 +8,7 @@
 //! - [`upstream`] and [`app`] know the servers behind;
 //! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
+//! - [`events`] tells the operator what happens;
 //! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
 //! - [`server`] wires all of it. `ARCHITECTURE.md` says which room may know which.
 

@@ -19,6 +19,7 @@ mod connections;
 mod distrust;
 mod drain;
 mod events;
+mod examples;
 mod forwarding;
 mod guard_bans;
 mod guard_bearers;
