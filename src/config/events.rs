@@ -10,7 +10,7 @@ use super::values::{self, Zero};
 /// One who is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDestination {
-    /// As the operator calls it: letters, digits, `-` and `_`; at most [`MOST_NAME`] of them.
+    /// As the operator calls it: letters, digits, `-` and `_`; at most 40 of them.
     pub name: String,
     /// May hold a webhook's id: whoever knows it may speak in the gate's name.
     pub url: Secret,

@@ -116,5 +116,4 @@ const BACK_OFF: [Duration; 5] = [
 ];
 
 #[cfg(test)]
-#[path = "backlog/tests.rs"]
 mod tests;

@@ -246,7 +246,7 @@ impl Event {
     }
 }
 
-/// One line of an explanation, at most [`MOST_WHY`] bytes, without control characters.
+/// One line of an explanation, at most 300 bytes, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Why(String);
 

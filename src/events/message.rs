@@ -142,5 +142,4 @@ const MOST_IN_TITLE: usize = 3;
 const MOST_TEXT: usize = 3500;
 
 #[cfg(test)]
-#[path = "message/tests.rs"]
 mod tests;
