@@ -6,9 +6,11 @@
 //! - [`proxy`] is the `ProxyHttp` implementation: who may pass, where to, and with which fields;
 //! - [`websocket`] carries what is left of a connection after its 101;
 //! - [`upstream`] and [`app`] know the servers behind;
+//! - [`acme`] asks an authority for certificates and renews them;
 //! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
 //! - [`events`] tells the operator what happens;
+//! - [`dns`] sets records with providers, and sees them arrive; [`dynamic_dns`] keeps names pointed at this home;
 //! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
 //! - [`server`] wires all of it. `ARCHITECTURE.md` says which room may know which.
 
@@ -25,6 +27,9 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod denial;
+pub mod dns;
+pub mod durable;
+pub mod dynamic_dns;
 pub mod events;
 pub mod exchange;
 pub mod guard;

@@ -3,6 +3,8 @@
 //! Labels come from closed sets only: reasons, outcomes, classes of status, and host names *as configured*. Nothing a
 //! stranger sends ever becomes a label.
 
+mod acme;
+mod dynamic_dns;
 mod events;
 mod guard;
 
@@ -14,6 +16,8 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+pub use acme::{AcmeMetrics, CertificateState};
+pub use dynamic_dns::DynamicDnsMetrics;
 pub use events::EventMetrics;
 pub use guard::{GuardMetrics, InForce};
 
@@ -54,10 +58,14 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     certificate_not_after: GaugeVec,
     certificate_errors: IntGauge,
+    /// What dynamic DNS counts.
+    pub dynamic_dns: DynamicDnsMetrics,
     /// What the guard counts.
     pub guard: GuardMetrics,
     /// What the operator is told.
     pub events: EventMetrics,
+    /// Certificates that the gate asks for.
+    pub acme: AcmeMetrics,
     /// Access log lines dropped because the disk was slower than the traffic.
     pub access_log_dropped: IntCounter,
 }
@@ -114,8 +122,10 @@ impl Metrics {
                 &["host"],
             ),
             certificate_errors: gauge(&r, "tls_certificate_errors", "Certificates whose newest files are unusable."),
+            dynamic_dns: DynamicDnsMetrics::new(&r),
             guard: GuardMetrics::new(&r),
             events: EventMetrics::new(&r),
+            acme: AcmeMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
             registry: r,
         };

@@ -12,11 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
+use crate::acme::{self, Authority};
 use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
 use crate::clock::Clock;
 use crate::config::{self, CertificateSource, Config, UpstreamScheme, UpstreamVerification};
+use crate::dns::Dns;
 use crate::events::{Event, Events, Target, Why};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -62,22 +64,28 @@ impl Builder {
                 Err(error) => errors.push(format!("hosts.{}.client_ca_file: {error}", host.name)),
             }
         }
+        let dns = dns(&config, previous).map_err(|error| errors.push(format!("dns: {error}"))).ok();
+        let authority = authority(&config).unwrap_or_else(|more| {
+            errors.extend(more);
+            None
+        });
         let targets = Target::load(&config.events).unwrap_or_else(|more| {
             errors.extend(more);
             Vec::new()
         });
-        let entries: Vec<_> = config.hosts.iter().map(certificate_entry).collect();
-        match self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()) {
-            Ok(certificates) if errors.is_empty() => {
+        let entries: Vec<_> =
+            config.hosts.iter().map(|host| certificate_entry(host, &config.state_directory)).collect();
+        match (self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()), dns) {
+            (Ok(certificates), Some(dns)) if errors.is_empty() => {
                 let generation = previous.map_or(1, |previous| previous.generation + 1);
                 Ok(Built {
-                    snapshot: Snapshot::new(generation, config, upstreams, &client_auth),
+                    snapshot: Snapshot::new(generation, config, upstreams, &client_auth, dns, authority),
                     certificates,
                     targets,
                 })
             }
-            Ok(_) => Err(errors),
-            Err(more) => {
+            (Ok(_), _) => Err(errors),
+            (Err(more), _) => {
                 errors.extend(more.iter().map(ToString::to_string));
                 Err(errors)
             }
@@ -170,13 +178,38 @@ impl Builder {
     }
 }
 
-fn certificate_entry(host: &config::Host) -> CertificateEntry {
+/// The accounts of `dns`; as long as they are the same, those in force stay, with their connections.
+fn dns(config: &Config, previous: Option<&Snapshot>) -> Result<Arc<Dns>, tls::TlsError> {
+    let is_same = |known: &&Snapshot| {
+        (&known.config.dns, &known.config.acme.propagation) == (&config.dns, &config.acme.propagation)
+    };
+    match previous.filter(is_same) {
+        Some(known) => Ok(known.dns.clone()),
+        None => Ok(Arc::new(Dns::new(&config.dns, &config.acme.propagation)?)),
+    }
+}
+
+/// Whom certificates are asked of, if any host wants one.
+fn authority(config: &Config) -> Result<Option<Arc<Authority>>, Vec<String>> {
+    if acme::wanted(config)?.is_empty() {
+        return Ok(None);
+    }
+    match Authority::new(&config.acme) {
+        Ok(authority) => Ok(Some(Arc::new(authority))),
+        Err(error) => Err(vec![format!("acme.ca_file: {error}")]),
+    }
+}
+
+fn certificate_entry(host: &config::Host, state_directory: &Path) -> CertificateEntry {
     CertificateEntry {
         names: std::iter::once(&host.name).chain(&host.aliases).cloned().collect(),
         source: match &host.certificate {
             CertificateSource::SelfSigned => EntrySource::SelfSigned,
             CertificateSource::Files(files) => EntrySource::Files(files.clone()),
-            CertificateSource::Acme(_) => EntrySource::SelfSigned,
+            CertificateSource::Acme(certificate) => EntrySource::Issued {
+                file: acme::certificate_file(state_directory, certificate),
+                until_then: certificate.terms.on_failure,
+            },
         },
     }
 }
@@ -266,6 +299,8 @@ pub struct Reloader {
     last_reload: parking_lot::Mutex<Option<LastReload>>,
     /// The state of the file at the start.
     first_stamp: Option<Stamp>,
+    /// The generation in force.
+    generation: watch::Sender<u64>,
 }
 
 /// What tells one state of a file from another without reading it: when it was written, its size and its inode.
@@ -280,6 +315,7 @@ impl Reloader {
     ) -> Self {
         Self {
             first_stamp: file.as_deref().and_then(stamp),
+            generation: watch::Sender::new(snapshot.load().generation),
             file,
             builder,
             snapshot,
@@ -303,6 +339,11 @@ impl Reloader {
                 self.reload().await;
             }
         }
+    }
+
+    /// Tells when another configuration has gone into force, by its generation.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     /// How the last reload ended.
@@ -371,6 +412,7 @@ impl Reloader {
                 tokio::spawn(upstream::watch(Arc::downgrade(new)));
             }
             self.snapshot.store(snapshot);
+            self.generation.send_replace(generation);
         }
         ReloadReport { outcome, generation, errors: Vec::new(), keys_needing_restart: Vec::new() }
     }

@@ -8,8 +8,9 @@ use std::time::UNIX_EPOCH;
 use parking_lot::Mutex;
 
 use super::{
-    BanCause, BanList, BanReport, BanTarget, Control, Explanation, FailureCount, Listeners, NewBan, Refusal,
-    ReloadOutcome, ReloadReport, Removal, Standing, Status,
+    AcmeError, AcmeReport, AwaitedAttempt, BanCause, BanList, BanReport, BanTarget, CertificateList, CertificateReport,
+    CertificateSource, Control, Explanation, FailureCount, Listeners, NewBan, Refusal, ReloadOutcome, ReloadReport,
+    Removal, Renewal, Standing, Status,
 };
 use crate::client::ClientAddr;
 
@@ -20,6 +21,7 @@ pub(crate) struct FakeGate {
     pub is_unready: AtomicBool,
     /// The oldest first.
     pub bans: Mutex<Vec<BanReport>>,
+    pub certificates: Mutex<Vec<CertificateReport>>,
 }
 
 #[async_trait::async_trait]
@@ -46,6 +48,7 @@ impl Control for FakeGate {
             bans_active: 0,
             clients_hidden_behind: None,
             hosts: Vec::new(),
+            dynamic_dns: None,
             counters: BTreeMap::new(),
         }
     }
@@ -84,6 +87,22 @@ impl Control for FakeGate {
         Removal { removed: self.bans.lock().extract_if(.., is_meant).map(|ban| ban.network).collect() }
     }
 
+    fn certificates(&self) -> CertificateList {
+        CertificateList { certificates: self.certificates.lock().clone() }
+    }
+
+    /// Every attempt ends at once, as the certificate's last one did.
+    fn renew(&self, name: Option<&str>) -> Result<Renewal, String> {
+        let mut renewal = Renewal::default();
+        for report in self.certificates.lock().iter_mut().filter(|it| name.is_none_or(|name| it.is_called(name))) {
+            if let Some(acme) = &mut report.acme {
+                acme.attempts += 1;
+                renewal.awaited.push(AwaitedAttempt { name: acme.name.clone(), attempts: acme.attempts });
+            }
+        }
+        if renewal.awaited.is_empty() { Err("no such\ncertificate".into()) } else { Ok(renewal) }
+    }
+
     fn explain(&self, address: IpAddr) -> Explanation {
         let ban = self.bans.lock().iter().find(|ban| ban.network.contains(&address)).cloned();
         Explanation {
@@ -100,5 +119,36 @@ impl Control for FakeGate {
             connections_open: 1,
             last_refusal: Some(Refusal { at: UNIX_EPOCH, reason: "method".into(), host: None, key: None }),
         }
+    }
+}
+
+/// The certificate of a host that an authority issues, with the failure of its last attempt.
+pub(crate) fn certificate(host: &str, failure: Option<&str>) -> CertificateReport {
+    let names = vec![host.to_owned(), format!("www.{host}")];
+    CertificateReport {
+        host: host.to_owned(),
+        names: vec![host.to_owned()],
+        source: CertificateSource::Acme,
+        served: None,
+        acme: Some(AcmeReport {
+            name: host.to_owned(),
+            names,
+            directory: "https://acme.test/directory".into(),
+            challenges: vec!["tls-alpn-01".into()],
+            profile: None,
+            state: "idle".into(),
+            step: None,
+            issuer: None,
+            not_after: failure.is_none().then_some(UNIX_EPOCH),
+            renew_at: Some(UNIX_EPOCH),
+            renew_because: None,
+            explanation_url: None,
+            next_attempt: Some(UNIX_EPOCH),
+            last_success: None,
+            last_attempt: None,
+            failures: u32::from(failure.is_some()),
+            last_error: failure.map(|why| AcmeError { step: "order".into(), sentence: why.to_owned() }),
+            attempts: 0,
+        }),
     }
 }

@@ -5,6 +5,7 @@
 //! error. A reader that leaves early (`hearthgate status | head`) is not a failure.
 
 mod bans;
+mod certificates;
 mod check;
 mod demo;
 mod events;
@@ -50,6 +51,8 @@ enum Command {
     Status(status::Arguments),
     /// Show, add and lift bans
     Bans(bans::Arguments),
+    /// Show the certificates of all hosts, and have them renewed now
+    Certificates(certificates::Arguments),
     /// Tell what the running gate knows of a client
     Explain(explain::Arguments),
     /// See whether those who are told of events hear of them
@@ -110,6 +113,7 @@ fn execute(command: Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Reload(arguments) => reload::reload(&arguments, out),
         Command::Status(arguments) => status::status(&arguments, out),
         Command::Bans(arguments) => bans::bans(&arguments, out),
+        Command::Certificates(arguments) => certificates::certificates(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),
         Command::Events(arguments) => events::events(&arguments, out),
         Command::Demo(arguments) => demo::demo(&arguments, out),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::event::{Event, Why};
 use crate::clock::Moment;
 
-/// Hosts whose certificates are in trouble. At most [`MOST`].
+/// Hosts whose certificates are in trouble. At most 4096.
 #[derive(Debug, Default)]
 pub struct Certificates {
     troubled: HashMap<String, HashMap<&'static str, Moment>>,

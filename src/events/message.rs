@@ -28,7 +28,7 @@ impl Serialize for Told {
     }
 }
 
-/// What has happened since the last message. Holds at most [`MOST_EVENTS`] events, however many there are.
+/// What has happened since the last message. Holds at most 50 events, however many there are.
 #[derive(Debug, Default)]
 pub struct Batch {
     told: Vec<Arc<Told>>,

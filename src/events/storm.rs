@@ -9,13 +9,13 @@ use crate::clock::Moment;
 /// Looks at a counter of failed logins again and again.
 #[derive(Debug, Default)]
 pub struct Storm {
-    /// The looks of the last [`WINDOW`], the oldest first.
+    /// The looks of the last minute, the oldest first.
     looks: VecDeque<(Moment, u64)>,
     told: Option<Moment>,
 }
 
 impl Storm {
-    /// `failures` is how many there have been in all. Says at most once in [`QUIET`] that there are too many.
+    /// `failures` is how many there have been in all. Says at most once in 15 minutes that there are too many.
     pub fn look(&mut self, failures: u64, now: Moment) -> Option<Event> {
         while self.looks.len() >= MOST_LOOKS || self.looks.front().is_some_and(|(at, _)| now.since(*at) > WINDOW) {
             self.looks.pop_front();

@@ -9,14 +9,19 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+use super::certificates;
+use super::dynamic_dns;
+use super::tidings::Tidings;
+use crate::acme::Acme;
 use crate::admin::{
-    self, BanCause, BanList, BanReport, BanTarget, Certificate, Control, Explanation, FailureCount, HostStatus,
-    Listeners, NewBan, RateLimitState, ReloadReport, Removal, Status,
+    self, BanCause, BanList, BanReport, BanTarget, Certificate, CertificateList, Control, Explanation, FailureCount,
+    HostStatus, Listeners, NewBan, RateLimitState, ReloadReport, Removal, Renewal, Status,
 };
 use crate::bans::{Ban, Cause, Reason};
 use crate::client::{ClientAddr, is_within};
 use crate::config::{Config, RequestClass, UpstreamScheme};
 use crate::denial::Denial;
+use crate::dynamic_dns::DynamicDns;
 use crate::guard::{Guard, LastRefusal};
 use crate::listener::Places;
 use crate::metrics::Metrics;
@@ -35,6 +40,9 @@ pub(super) struct Gate {
     pub metrics: Arc<Metrics>,
     pub reloader: Reloader,
     pub guard: Arc<Guard>,
+    pub tidings: Arc<Tidings>,
+    pub acme: Arc<Acme>,
+    pub dynamic_dns: Arc<DynamicDns>,
     pub draining: watch::Receiver<bool>,
 }
 
@@ -74,6 +82,7 @@ impl Control for Gate {
             clients_hidden_behind: self.guard.clients_hidden_behind().map(ClientAddr::ip),
             websockets_open: self.metrics.websockets_open.get().try_into().unwrap_or(0),
             hosts: hosts.collect(),
+            dynamic_dns: dynamic_dns::status(&self.dynamic_dns, self.guard.clock()),
             counters: self.metrics.denial_counts(),
         }
     }
@@ -116,6 +125,14 @@ impl Control for Gate {
         }
         self.metrics.guard.bans_lifted.inc_by(removed.len() as u64);
         Removal { removed }
+    }
+
+    fn certificates(&self) -> CertificateList {
+        certificates::list(self)
+    }
+
+    fn renew(&self, name: Option<&str>) -> Result<Renewal, String> {
+        certificates::renew(self, name)
     }
 
     fn explain(&self, address: IpAddr) -> Explanation {

@@ -61,7 +61,7 @@ impl Kept {
     pub fn tend(&self, tasks: &mut JoinSet<()>, gate: &Arc<Gate>) {
         tasks.spawn(tend(gate.clone(), self.devices.clone(), self.bans.errors()));
         tasks.spawn(look_up_names(gate.clone()));
-        tasks.spawn(tidings::look_around(gate.clone(), self.tidings.clone()));
+        tasks.spawn(tidings::look_around(gate.clone()));
     }
 
     /// Tells what is not yet told, and writes down what is not yet on disk.

@@ -1,5 +1,7 @@
 //! The composition root: makes everything, gives everyone exactly what it uses, and ends it in order.
 
+mod certificates;
+mod dynamic_dns;
 mod gate;
 mod kept;
 mod sockets;
@@ -8,7 +10,7 @@ mod tidings;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -16,27 +18,28 @@ use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use sd_notify::NotifyState;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access_log::{AccessLog, AccessLogWriter};
-use crate::acme::Challenges;
+use crate::acme::{Acme, Challenges};
 use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
+use crate::dynamic_dns::DynamicDns;
 use crate::events::Events;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
-use crate::reload::{self, Builder, Reloader};
+use crate::reload::{Builder, Reloader};
 use crate::tls::{self, CertificateStore};
 use crate::upstream;
 use gate::Gate;
 use kept::Kept;
 use sockets::Sockets;
-use tidings::Tidings;
 
 /// Idle connections kept to all upstreams together.
 const UPSTREAM_POOL: usize = 256;
@@ -123,12 +126,12 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         metrics: metrics.clone(),
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
+        tidings: kept.tidings.clone(),
+        acme: Arc::new(Acme::new(&config.state_directory, door.challenges.clone(), metrics.clone())),
+        dynamic_dns: Arc::new(DynamicDns::new(metrics.clone())),
         draining: is_draining,
     });
-    let admin_server =
-        AdminServer::start(&config.admin, sockets.admin.take(), metrics.registry().clone(), gate.clone())
-            .await
-            .with_context(|| cannot_serve_socket(&config.admin.socket))?;
+    let admin_server = admin_server(&config, sockets.admin.take(), &gate).await?;
     let acceptors = sockets.serve(&door);
     let tasks = background_tasks(&gate, &kept);
     announce(&listeners);
@@ -152,6 +155,11 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
 fn places() -> (Arc<Places>, Arc<Places>) {
     let connections = Places::new(Denial::Connections, Denial::ConnectionsPerClient);
     (Arc::new(connections), Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient)))
+}
+
+async fn admin_server(config: &Config, tcp: Option<TcpListener>, gate: &Arc<Gate>) -> anyhow::Result<AdminServer> {
+    let started = AdminServer::start(&config.admin, tcp, gate.metrics.registry().clone(), gate.clone()).await;
+    started.with_context(|| cannot_serve_socket(&config.admin.socket))
 }
 
 fn cannot_serve_socket(socket: &Path) -> String {
@@ -207,25 +215,21 @@ fn background_tasks(gate: &Arc<Gate>, kept: &Kept) -> JoinSet<()> {
         tasks.spawn(upstream::watch(Arc::downgrade(upstream)));
     }
     let interval = snapshot.config.reload.interval;
-    tasks.spawn(refresh_certificates(gate.clone(), kept.tidings.clone(), interval));
-    kept.tend(&mut tasks, gate);
+    tasks.spawn(refresh_certificates(gate.clone(), interval));
+    dynamic_dns::tend(&mut tasks, gate);
     if snapshot.config.reload.watch {
         let gate = gate.clone();
         tasks.spawn(async move { gate.reloader.watch(interval).await });
     }
+    kept.tend(&mut tasks, gate);
+    certificates::tend(gate, &mut tasks);
     tasks
 }
 
-async fn refresh_certificates(gate: Arc<Gate>, tidings: Arc<Tidings>, interval: Duration) {
+async fn refresh_certificates(gate: Arc<Gate>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        let certificates = gate.certificates.clone();
-        let news = tokio::task::spawn_blocking(move || certificates.refresh(SystemTime::now())).await;
-        let news = news.unwrap_or_default();
-        if !news.is_empty() {
-            news.iter().for_each(|outcome| tidings.of_certificate(outcome));
-            reload::record_certificates(&gate.metrics, &gate.certificates);
-        }
+        certificates::look(&gate).await;
     }
 }
 
@@ -282,6 +286,7 @@ impl Running {
         let deadline = Instant::now() + self.gate.snapshot.load().config.timeouts.drain;
         while self.acceptors.join_next().await.is_some() {}
         self.tasks.shutdown().await;
+        self.gate.acme.stop().await;
         while self.gate.connections.open() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_TICK).await;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::gate::Gate;
+use crate::acme::Report;
 use crate::bans::Ban;
 use crate::clock::Clock;
 use crate::events::{Event, Events, Fare, Storm, Upstreams, Why};
@@ -17,6 +18,8 @@ use crate::upstream::health::Condition;
 
 /// Between two looks at upstreams and failed logins.
 const LOOK: Duration = Duration::from_secs(5);
+/// Failures in a row that are worth a message.
+const REFUSALS: u32 = 2;
 
 /// Hears of things and passes them on.
 pub(super) struct Tidings {
@@ -44,6 +47,16 @@ impl Tidings {
             RefreshOutcome::Failed { host, error } => self.events.certificate_failed(host, &error.to_string()),
             RefreshOutcome::ExpiresSoon { host, not_after } => self.events.certificate_expires_soon(host, *not_after),
             RefreshOutcome::Expired { host, not_after } => self.events.certificate_expired(host, *not_after),
+        }
+    }
+}
+
+impl Tidings {
+    /// Who waits for a certificate and has been refused again: once is a bad hour of the network's.
+    fn of_authorities(&self, reports: &[Report]) {
+        for report in reports.iter().filter(|report| report.memory.failures >= REFUSALS) {
+            let Some(error) = &report.memory.error else { continue };
+            report.wanted.hosts.iter().for_each(|host| self.events.certificate_failed(host, &error.sentence));
         }
     }
 }
@@ -76,11 +89,12 @@ impl Witness for Tidings {
 }
 
 /// Looks again and again at what changes too often to be told each time.
-pub(super) async fn look_around(gate: Arc<Gate>, tidings: Arc<Tidings>) {
+pub(super) async fn look_around(gate: Arc<Gate>) {
     let (mut upstreams, mut storm) = (Upstreams::default(), Storm::default());
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = tidings.clock.now();
+        let (tidings, now) = (&gate.tidings, gate.tidings.clock.now());
+        tidings.of_authorities(&gate.acme.report());
         tidings.events.tell_all(upstreams.look(fares(&gate.snapshot.load()), now));
         tidings.events.tell_all(storm.look(tidings.failed_logins.load(Relaxed), now));
     }

@@ -32,6 +32,7 @@ pub use client_auth::ClientAuth;
 pub use client_config::{authorities, client_config};
 pub use entry::{CertificateEntry, EntrySource};
 pub use news::{CertificateFacts, CertificateOrigin, CertificateWarning, RefreshOutcome};
+pub use self_signed::file_stem;
 pub use server_config::{install_provider, server_config};
 pub use store::{CertificateStore, Prepared};
 
@@ -40,7 +41,7 @@ pub use store::{CertificateStore, Prepared};
 pub enum TlsError {
     #[error("the TLS library refuses its settings: {0}")]
     Settings(#[from] rustls::Error),
-    #[error("authorities for the upstream's certificate: {0}")]
+    #[error("authorities to trust: {0}")]
     Authority(#[from] CertificateError),
     #[error("authorities for client certificates: {0}")]
     ClientAuthority(CertificateError),

@@ -118,6 +118,11 @@ async fn http_01_is_answered_for_its_name_and_token_and_nothing_else() {
     }
     let elsewhere = format!("GET {path} HTTP/1.1\r\nHost: evil.test\r\n\r\n");
     assert_eq!(gate.plain_client().await.exchange(elsewhere).await.status, 421);
+    // A certificate may have a name that is no host.
+    let _other = gate.running.challenges.answer_http("mail.test", "token", "other.thumb".into());
+    let request = format!("GET {path} HTTP/1.1\r\nHost: mail.test\r\n\r\n");
+    assert_eq!(gate.plain_client().await.exchange(request).await.body, b"other.thumb");
+    assert_eq!(gate.plain_client().await.exchange("GET / HTTP/1.1\r\nHost: mail.test\r\n\r\n").await.status, 421);
     drop(answering);
     assert_eq!(gate.plain_client().await.get(path).await.status, 308);
     upstream.is_untouched().await;
