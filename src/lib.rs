@@ -9,6 +9,7 @@
 //! - [`acme`] asks an authority for certificates and renews them;
 //! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
+//! - [`events`] tells the operator what happens;
 //! - [`dns`] sets records with providers, and sees them arrive; [`dynamic_dns`] keeps names pointed at this home;
 //! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
 //! - [`server`] wires all of it. `ARCHITECTURE.md` says which room may know which.
@@ -29,6 +30,7 @@ pub mod denial;
 pub mod dns;
 pub mod durable;
 pub mod dynamic_dns;
+pub mod events;
 pub mod exchange;
 pub mod guard;
 pub mod http_client;

@@ -5,6 +5,7 @@
 
 mod acme;
 mod dynamic_dns;
+mod events;
 mod guard;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use prometheus::{
 
 pub use acme::{AcmeMetrics, CertificateState};
 pub use dynamic_dns::DynamicDnsMetrics;
+pub use events::EventMetrics;
 pub use guard::{GuardMetrics, InForce};
 
 use crate::denial::Denial;
@@ -60,6 +62,8 @@ pub struct Metrics {
     pub dynamic_dns: DynamicDnsMetrics,
     /// What the guard counts.
     pub guard: GuardMetrics,
+    /// What the operator is told.
+    pub events: EventMetrics,
     /// Certificates that the gate asks for.
     pub acme: AcmeMetrics,
     /// Access log lines dropped because the disk was slower than the traffic.
@@ -120,6 +124,7 @@ impl Metrics {
             certificate_errors: gauge(&r, "tls_certificate_errors", "Certificates whose newest files are unusable."),
             dynamic_dns: DynamicDnsMetrics::new(&r),
             guard: GuardMetrics::new(&r),
+            events: EventMetrics::new(&r),
             acme: AcmeMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
             registry: r,

@@ -16,8 +16,10 @@ use tokio::sync::{Mutex, watch};
 
 use crate::acme::{self, Authority};
 use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
+use crate::clock::Clock;
 use crate::config::{self, CertificateSource, Config, UpstreamScheme, UpstreamVerification};
 use crate::dns::Dns;
+use crate::events::{Event, Events, Target, Why};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CertificateEntry, CertificateStore, ClientAuth, EntrySource, Prepared};
@@ -27,6 +29,7 @@ use crate::upstream::{self, Upstream, UpstreamTls};
 pub struct Builder {
     certificates: Arc<CertificateStore>,
     metrics: Arc<Metrics>,
+    events: Events,
     next_upstream: AtomicU64,
 }
 
@@ -34,11 +37,12 @@ pub struct Builder {
 pub struct Built {
     snapshot: Snapshot,
     certificates: Prepared,
+    targets: Vec<Target>,
 }
 
 impl Builder {
-    pub fn new(certificates: Arc<CertificateStore>, metrics: Arc<Metrics>) -> Self {
-        Self { certificates, metrics, next_upstream: AtomicU64::new(1) }
+    pub fn new(certificates: Arc<CertificateStore>, metrics: Arc<Metrics>, events: Events) -> Self {
+        Self { certificates, metrics, events, next_upstream: AtomicU64::new(1) }
     }
 
     /// Compiles `config` without touching anything that is in force. All errors at once, each a sentence.
@@ -65,6 +69,10 @@ impl Builder {
             errors.extend(more);
             None
         });
+        let targets = Target::load(&config.events).unwrap_or_else(|more| {
+            errors.extend(more);
+            Vec::new()
+        });
         let entries: Vec<_> =
             config.hosts.iter().map(|host| certificate_entry(host, &config.state_directory)).collect();
         match (self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()), dns) {
@@ -73,6 +81,7 @@ impl Builder {
                 Ok(Built {
                     snapshot: Snapshot::new(generation, config, upstreams, &client_auth, dns, authority),
                     certificates,
+                    targets,
                 })
             }
             (Ok(_), _) => Err(errors),
@@ -101,7 +110,7 @@ impl Builder {
 
     /// Puts `built` into force: certificates first, so that no host is routed that cannot be greeted.
     async fn commit(&self, built: Built) -> Arc<Snapshot> {
-        let Built { snapshot, certificates } = built;
+        let Built { snapshot, certificates, targets } = built;
         let store = self.certificates.clone();
         // Writing a self-signed certificate is the only thing that may take time; failing to is not fatal.
         let _ = tokio::task::spawn_blocking(move || store.commit(certificates)).await;
@@ -109,6 +118,8 @@ impl Builder {
         snapshot.upstreams.iter().for_each(|upstream| upstream.publish());
         record_certificates(&self.metrics, &self.certificates);
         warn_of_unverified(&snapshot.config);
+        warn_of_own_hosts(&snapshot, &targets);
+        self.events.set_targets(targets);
         Arc::new(snapshot)
     }
 
@@ -211,6 +222,16 @@ fn warn_of_unverified(config: &Config) {
     }
 }
 
+/// Home Assistant hears webhooks from the home network only, and the gate would count its own messages.
+fn warn_of_own_hosts(snapshot: &Snapshot, targets: &[Target]) {
+    for target in
+        targets.iter().filter(|target| target.host().is_some_and(|host| snapshot.routes.find(&host).is_some()))
+    {
+        let name = &target.destination.name;
+        log::warn!("events go through the gate itself: write the address behind it in events.{name}.url");
+    }
+}
+
 /// A configuration that is right in itself, but names certificates or authorities that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
@@ -220,7 +241,9 @@ pub struct Unusable(pub Vec<String>);
 /// and nothing listens.
 pub fn check(config: Config) -> Result<(), Unusable> {
     tls::install_provider();
-    let builder = Builder::new(Arc::new(CertificateStore::new()), Arc::new(Metrics::new()));
+    let metrics = Arc::new(Metrics::new());
+    let events = Events::new(Clock::start(), metrics.clone());
+    let builder = Builder::new(Arc::new(CertificateStore::new()), metrics, events);
     builder.build(config, None).map(drop).map_err(Unusable)
 }
 
@@ -248,6 +271,21 @@ fn stamp(file: &Path) -> Option<Stamp> {
 
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// What there is to tell of a reload: refusals, and the first success after one.
+fn news(report: &ReloadReport, before: Option<ReloadOutcome>) -> Option<Event> {
+    match report.outcome {
+        ReloadOutcome::Refused => {
+            let restart = || format!("a restart is needed for {}", report.keys_needing_restart.join(", "));
+            let why = report.errors.first().map_or_else(restart, Clone::clone);
+            Some(Event::ReloadRefused { why: Why::new(&why) })
+        }
+        ReloadOutcome::Accepted | ReloadOutcome::Unchanged if before == Some(ReloadOutcome::Refused) => {
+            Some(Event::ReloadAccepted { generation: report.generation })
+        }
+        ReloadOutcome::Accepted | ReloadOutcome::Unchanged => None,
+    }
 }
 
 /// Reads the file again and swaps the snapshot.
@@ -317,7 +355,9 @@ impl Reloader {
     pub async fn reload(&self) -> ReloadReport {
         let _held = self.one_at_a_time.lock().await;
         let report = self.attempt().await;
-        *self.last_reload.lock() = Some(LastReload { at: SystemTime::now(), outcome: report.outcome });
+        let now = LastReload { at: SystemTime::now(), outcome: report.outcome };
+        let before = self.last_reload.lock().replace(now).map(|last| last.outcome);
+        self.builder.events.tell_all(news(&report, before));
         match report.outcome {
             ReloadOutcome::Accepted | ReloadOutcome::Unchanged => {
                 self.metrics.reload_accepted(report.generation, since_epoch());

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearthgate::app::Reach;
-use hearthgate::bans::BanList;
+use hearthgate::bans::{Ban, BanList};
 use hearthgate::client::ClientAddr;
 use hearthgate::clock::{Clock, Moment};
 use hearthgate::config::{self, RateLimits, RequestClass, Surface};
 use hearthgate::denial::Denial;
 use hearthgate::guard::devices::Home;
 use hearthgate::guard::fingerprint::{Fingerprint, Kind};
-use hearthgate::guard::{Asked, Bouncer, Exposure, Guard, Outcome, Policy, Refusal, Tried, Visitor, host_id};
+use hearthgate::guard::{
+    Asked, Bouncer, Exposure, Guard, Newcomer, Outcome, Policy, Refusal, Tried, Visitor, Witness, host_id,
+};
 use hearthgate::metrics::Metrics;
 use ipnet::IpNet;
 
@@ -34,11 +36,21 @@ impl Bouncer for NoConnections {
     fn turn_out(&self, _: IpNet, _: &dyn Fn(ClientAddr) -> bool) {}
 }
 
+struct Nobody;
+
+impl Witness for Nobody {
+    fn banned(&self, _: &Ban) {}
+    fn unbanned(&self, _: IpNet) {}
+    fn met(&self, _: &Newcomer<'_>) {}
+    fn login_failed(&self) {}
+}
+
 impl Scene {
     /// As an installation has it that configures nothing.
     pub fn new(bans: Arc<BanList>) -> Self {
         let clock = Clock::start();
-        let guard = Guard::new(clock, &[7; 32], bans, Arc::new(Metrics::new()), Arc::new(NoConnections));
+        let metrics = Arc::new(Metrics::new());
+        let guard = Guard::new(clock, &[7; 32], bans, metrics, Arc::new(NoConnections), Arc::new(Nobody));
         let policy = Policy {
             guard: Arc::new(config::Guard::default()),
             host: HOST.into(),

@@ -8,6 +8,7 @@ mod bans;
 mod certificates;
 mod check;
 mod demo;
+mod events;
 mod explain;
 mod logging;
 mod reload;
@@ -54,6 +55,8 @@ enum Command {
     Certificates(certificates::Arguments),
     /// Tell what the running gate knows of a client
     Explain(explain::Arguments),
+    /// See whether those who are told of events hear of them
+    Events(events::Arguments),
     /// Try the gate without Home Assistant, on this machine only
     Demo(demo::Arguments),
     /// Print the version
@@ -112,6 +115,7 @@ fn execute(command: Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Bans(arguments) => bans::bans(&arguments, out),
         Command::Certificates(arguments) => certificates::certificates(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),
+        Command::Events(arguments) => events::events(&arguments, out),
         Command::Demo(arguments) => demo::demo(&arguments, out),
         Command::Version => version::version(out),
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::acme;
 use super::dns;
 use super::dynamic_dns;
+use super::events;
 use super::guard;
 use super::hosts;
 use super::node::Node;
@@ -33,6 +34,7 @@ pub(super) fn config(reader: &Reader<'_>, root: &Node) -> Config {
     let acme = acme::acme(top.section("acme"));
     let dns = dns::accounts(top.section("dns"));
     let dynamic_dns = dynamic_dns::dynamic_dns(top.section("dynamic_dns"), &dns);
+    let events = events::destinations(top.section("events"));
     let means = acme::Means { terms: &acme.terms, dns: !dns.is_empty(), http: !listen.http.is_empty() };
     let (hosts, top) = hosts::hosts(top, &guard.rate_limits, means);
     if !top.is_broken() {
@@ -51,6 +53,7 @@ pub(super) fn config(reader: &Reader<'_>, root: &Node) -> Config {
         acme,
         dns,
         dynamic_dns,
+        events,
         hosts,
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{Acme, ByteSize, CertificateSource, DnsAccount, DynamicDns, Guard, RateLimits, Secret, Surface};
+use super::{
+    Acme, ByteSize, CertificateSource, DnsAccount, DynamicDns, EventDestination, Guard, RateLimits, Secret, Surface,
+};
 
 /// One accepted configuration file.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +28,8 @@ pub struct Config {
     /// In the order of the file.
     pub dns: Vec<DnsAccount>,
     pub dynamic_dns: DynamicDns,
+    /// In the order of the file.
+    pub events: Vec<EventDestination>,
     /// In the order of the file; at least one.
     pub hosts: Vec<Host>,
 }

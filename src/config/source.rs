@@ -98,8 +98,11 @@ impl<'t> Source<'t> {
                 return MASK.to_owned();
             }
         }
-        match (line.find("://"), line.rfind('@')) {
-            (Some(scheme), Some(at)) if scheme < at => format!("{}{MASK}{}", &line[..scheme + 3], &line[at..]),
+        let Some(authority) = line.find("://").map(|scheme| scheme + 3) else { return line.to_owned() };
+        match (line.rfind('@'), line[authority..].find('/')) {
+            (Some(at), _) if authority <= at => format!("{}{MASK}{}", &line[..authority], &line[at..]),
+            // A path may hold the id of a webhook.
+            (_, Some(path)) => format!("{}{MASK}", &line[..authority + path + 1]),
             _ => line.to_owned(),
         }
     }

@@ -490,6 +490,29 @@ fn a_name_beside_its_own_wildcard_is_refused_as_authorities_do() {
 }
 
 #[test]
+fn what_events_need_is_refused_with_its_reason() {
+    for (text, place, message) in [
+        ("events: {a b: {url: \"http://a\", format: json}}", "1:10 events.a b", "letters, digits"),
+        ("events: {a: {format: json}}", "1:10 events.a.url", "missing"),
+        ("events: {a: {url: \"http://a\"}}", "1:10 events.a.format", "missing"),
+        ("events: {a: {url: \"ftp://a\", format: json}}", "1:14 events.a.url", "begins with http:// or https://"),
+        ("events: {a: {url: \"http://b@a\", format: json}}", "1:14 events.a.url", "without user, password"),
+        ("events: {a: {url: \"http://a/#b\", format: json}}", "1:14 events.a.url", "without user, password"),
+        ("events: {a: {url: \"http://a\", format: jsn}}", "1:39 events.a.format", "did you mean `json`?"),
+        ("events: {a: {url: \"http://a\", format: json, tell: []}}", "1:45 events.a.tell", "tells nothing"),
+        ("events: {a: {url: \"http://a\", format: json, tell: [bans, bans]}}", "1:58 events.a.tell", "twice"),
+        ("events: {a: {url: \"http://a\", format: json, batch: 0}}", "1:52 events.a.batch", "at least 100ms"),
+        (
+            "events: {a: {url: \"http://a\", format: json, min_interval: 2d}}",
+            "1:59 events.a.min_interval",
+            "at most 1day",
+        ),
+    ] {
+        expect_one(&with_host(text), place, message);
+    }
+}
+
+#[test]
 fn a_host_asks_for_its_own_names_unless_it_says_otherwise() {
     let config = parse(
         r#"
@@ -635,6 +658,8 @@ fn no_output_shows_a_secret() {
         "listen: {https: [$]}",
         "admin: {listen: $}",
         "admin: {token: $}",
+        "events: {a: {url: $, format: json, token: $}}",
+        "events: {a: {url: \"http://a\", format: $, tell: [$], batch: $, min_interval: $}}",
         "trusted_proxies: {networks: [$]}",
         "trusted_proxies: {header: $}",
         "guard: {never_ban: [$], never_ban_refresh: $, rate_limits: {api: $, page: {rate: $, burst: $}}}",
@@ -671,6 +696,12 @@ fn no_output_shows_a_secret() {
         "admin:\n  token: \"hunter2\n   hunter2: hunter2\n",
         "admin:\n  token: hunter2\n    hunter2: hunter2\n",
         "admin: {token_file: token}",
+        "events: {a: {url: hunter2, format: json}}",
+        "events: {a: {url: http://a/hunter2 hunter2, format: json}}",
+        "events: {a: {url: \"http://a/hunter2\", format: jsn}}",
+        "events: {a: {url: \"http://a/hunter2\", format: json, tken: hunter2, tell: x}}",
+        "events: {a: {urll: \"http://a/hunter2\", format: json}}",
+        "events:\n  a: {url: http://a/hunter2, format: json",
         "token: hunter2",
         "foo: {bar: {api_token: {a: hunter2}}}\nTOKEN: hunter2",
         "hosts: {a.b: {upstream: \"http://me:hunter2@ha\"}}",
@@ -744,10 +775,11 @@ const MINIMAL: &str = include_str!("../../conf/minimal.yaml");
 /// A directory with what the examples in the full file refer to.
 fn example_directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let secrets = ["metrics_token", "acme_hmac_key", "duckdns_token", "tsig_key"];
-    let secrets: String = secrets.iter().map(|name| format!("{name}: YWJj\n")).collect();
+    let secrets = ["metrics_token", "acme_hmac_key", "duckdns_token", "tsig_key", "ntfy_token"];
+    let mut secrets: String = secrets.iter().map(|name| format!("{name}: YWJj\n")).collect();
+    secrets.push_str("ha_webhook_url: http://192.168.1.20:8123/api/webhook/abc\n");
     fs::write(directory.path().join("secrets.yaml"), secrets).unwrap();
-    for file in ["metrics.token", "duckdns.token", "cloudflare.token"] {
+    for file in ["metrics.token", "duckdns.token", "cloudflare.token", "hook.token"] {
         fs::write(directory.path().join(file), "abc").unwrap();
     }
     directory
@@ -789,7 +821,7 @@ fn the_commented_examples_of_the_full_file_work() {
         }
         count += 1;
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 23);
 }
 
 #[test]
@@ -807,7 +839,8 @@ fn the_full_file_has_every_key_that_is_known() {
         let key = key.replace("hosts.*.rate_limits.", "guard.rate_limits.");
         // Secrets may be in a file instead, whoever the provider is.
         let key = key.strip_suffix("_file").filter(|_| key.starts_with("dns.")).unwrap_or(&key).to_owned();
-        let key = if key.starts_with("dns.") { format!("dns.*.{}", key.rsplit('.').next().unwrap()) } else { key };
+        let named = ["dns", "events"].into_iter().find(|section| key.starts_with(&format!("{section}.")));
+        let key = named.map_or(key.clone(), |section| format!("{section}.*.{}", key.rsplit('.').next().unwrap()));
         assert!(written.contains(&key), "{key} is not in conf/hearthgate.yaml");
     }
     assert!(reader.known_keys.borrow().len() > 100);
@@ -821,7 +854,7 @@ fn key_paths(node: &node::Node, path: &str) -> Vec<String> {
         let below = match path {
             "" => key.to_owned(),
             "hosts" => "hosts.*".to_owned(),
-            "dns" => "dns.*".to_owned(),
+            "dns" | "events" => format!("{path}.*"),
             path => format!("{path}.{key}"),
         };
         paths.extend(key_paths(value, &below));

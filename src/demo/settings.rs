@@ -32,6 +32,7 @@ pub(super) fn config(addresses: Addresses, stand_in: SocketAddr, state_directory
         acme: Acme::default(),
         dns: Vec::new(),
         dynamic_dns: DynamicDns::default(),
+        events: Vec::new(),
         hosts: vec![host(stand_in)],
     }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::devices::{Credit, Home};
 use super::fingerprint::Fingerprint;
 use super::ledger::{End, Guess, Toll, Wait};
-use super::{Guard, Policy, Refusal, Visitor, Who};
+use super::{Guard, Newcomer, Policy, Refusal, Visitor, Who};
 use crate::app::AttemptKind;
 use crate::client::ClientKey;
 use crate::denial::Denial;
@@ -58,6 +58,8 @@ pub struct Attempt {
     policy: Arc<Policy>,
     client: ClientKey,
     never_banned: bool,
+    /// A success would be the first that is known of whoever tries.
+    is_newcomer: bool,
     guess: Guess,
     tried: Tried,
     scope: Scope,
@@ -138,11 +140,34 @@ impl Guard {
             policy: policy.clone(),
             client: visitor.client.key(),
             never_banned: self.is_never_banned(visitor.client, &policy.guard),
+            is_newcomer: self.is_newcomer(visitor, &tried),
             guess,
             tried,
             scope: Scope::Login,
             ended: false,
         }
+    }
+
+    /// A login is always news where nothing known is shown. A token from where somebody lives is not: it is theirs, and the
+    /// gate has only now begun to look.
+    fn is_newcomer(&self, visitor: &Visitor, tried: &Tried) -> bool {
+        let is_unknown = match tried.proof.map(|proof| self.devices.credit(proof, self.now())) {
+            None => true,
+            Some(Credit::Unknown | Credit::Bad { .. }) => !visitor.is_home,
+            Some(Credit::Good { .. } | Credit::Expired { .. } | Credit::Revoked { .. }) => false,
+        };
+        is_unknown && visitor.who().is_stranger()
+    }
+}
+
+/// What a newcomer has proven its session by; `None` for what is only a step on the way, or opens one picture.
+fn proof_word(tried: &Tried) -> Option<&'static str> {
+    let is = |kind: AttemptKind| tried.kind == kind.as_str();
+    match tried.proof {
+        // A code is exchanged at the end of each login.
+        None if is(AttemptKind::Token) => Some("login"),
+        None => is(AttemptKind::WebSocket).then_some(tried.kind),
+        Some(_) => Some(tried.kind),
     }
 }
 
@@ -195,8 +220,16 @@ impl Attempt {
             Scope::Login => &self.guard.ledger,
             Scope::Capability { .. } => &self.guard.capabilities,
         };
+        if end == End::Succeeded
+            && self.is_newcomer
+            && let Some(proof) = proof_word(&self.tried)
+        {
+            let newcomer = Newcomer { host: &self.policy.host, client: self.client, proof };
+            self.guard.witness.met(&newcomer);
+        }
         let toll = ledger.end(&self.guess, end, &self.policy.guard.login, self.guard.now());
         if end == End::Failed {
+            self.guard.witness.login_failed();
             log::info!(
                 "login failed client={} host={} kind={} failures={}/{}",
                 self.client,

@@ -28,7 +28,7 @@ pub use explain::{LastRefusal, Standing};
 pub use visitor::{Asked, Exposure, Visitor, Who};
 
 use crate::bans::{Ban, BanList, Cause, Escalation, Reason, RefusedBan};
-use crate::client::{ClientAddr, is_within};
+use crate::client::{ClientAddr, ClientKey, is_within};
 use crate::clock::{Clock, Moment};
 use crate::config::{self, RateLimits, RequestClass};
 use crate::denial::Denial;
@@ -83,12 +83,35 @@ pub trait Bouncer: Send + Sync {
     fn turn_out(&self, network: IpNet, is_home: &dyn Fn(ClientAddr) -> bool);
 }
 
+/// Hears what the guard has found out. Must not wait.
+pub trait Witness: Send + Sync {
+    /// A network was banned, by the guard or by the operator.
+    fn banned(&self, ban: &Ban);
+    /// The operator has lifted a ban.
+    fn unbanned(&self, network: IpNet);
+    /// Somebody has proven a session who had shown nothing that was known.
+    fn met(&self, newcomer: &Newcomer<'_>);
+    /// A guess was wrong.
+    fn login_failed(&self);
+}
+
+/// Who was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newcomer<'a> {
+    /// The host as configured.
+    pub host: &'a str,
+    pub client: ClientKey,
+    /// By what the session was proven: `login`, or the kind of token.
+    pub proof: &'static str,
+}
+
 /// Everything traffic has taught the gate about its clients. Bounded: less than 64 MiB in all.
 pub struct Guard {
     clock: Clock,
     metrics: Arc<Metrics>,
     bans: Arc<BanList>,
     bouncer: Arc<dyn Bouncer>,
+    witness: Arc<dyn Witness>,
     /// Under a key kept in the state directory: credentials of known devices outlive the process.
     keys: Fingerprints,
     /// Under a key of this process: passwords, accounts, logins under way.
@@ -120,6 +143,7 @@ impl Guard {
         bans: Arc<BanList>,
         metrics: Arc<Metrics>,
         bouncer: Arc<dyn Bouncer>,
+        witness: Arc<dyn Witness>,
     ) -> anyhow::Result<Self> {
         let mut session_key = [0; 32];
         aws_lc_rs::rand::fill(&mut session_key).map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
@@ -128,6 +152,7 @@ impl Guard {
             metrics,
             bans,
             bouncer,
+            witness,
             keys: Fingerprints::new(key),
             session_keys: Fingerprints::new(&session_key),
             buckets: Buckets::new(BUCKETS),
@@ -335,6 +360,7 @@ impl Guard {
             ban.strikes
         );
         self.metrics.guard.banned(ban.cause.as_str());
+        self.witness.banned(&ban);
         self.turn_out(network, config, now);
     }
 
@@ -353,6 +379,7 @@ impl Guard {
         let now = self.now();
         let ban = self.bans.add(network, span, reason, now)?;
         self.metrics.guard.banned(ban.cause.as_str());
+        self.witness.banned(&ban);
         self.turn_out(network, config, now);
         Ok(ban)
     }
@@ -365,6 +392,9 @@ impl Guard {
             self.forgive(client);
         }
         self.ledger.forgive_network(&network);
+        if was_banned {
+            self.witness.unbanned(network);
+        }
         was_banned
     }
 

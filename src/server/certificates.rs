@@ -32,7 +32,9 @@ pub(super) fn tend(gate: &Arc<Gate>, tasks: &mut JoinSet<()>) {
 pub(super) async fn look(gate: &Gate) {
     let certificates = gate.certificates.clone();
     let news = tokio::task::spawn_blocking(move || certificates.refresh(SystemTime::now())).await;
-    if news.is_ok_and(|news| !news.is_empty()) {
+    let news = news.unwrap_or_default();
+    news.iter().for_each(|outcome| gate.tidings.of_certificate(outcome));
+    if !news.is_empty() {
         reload::record_certificates(&gate.metrics, &gate.certificates);
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::certificates;
 use super::dynamic_dns;
+use super::tidings::Tidings;
 use crate::acme::Acme;
 use crate::admin::{
     self, BanCause, BanList, BanReport, BanTarget, Certificate, CertificateList, Control, Explanation, FailureCount,
@@ -39,6 +40,7 @@ pub(super) struct Gate {
     pub metrics: Arc<Metrics>,
     pub reloader: Reloader,
     pub guard: Arc<Guard>,
+    pub tidings: Arc<Tidings>,
     pub acme: Arc<Acme>,
     pub dynamic_dns: Arc<DynamicDns>,
     pub draining: watch::Receiver<bool>,

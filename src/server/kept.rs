@@ -10,9 +10,11 @@ use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 
 use super::gate::Gate;
+use super::tidings::{self, Tidings};
 use crate::bans::{self, BanList, BanStore};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::events::Events;
 use crate::guard::Guard;
 use crate::listener::Presence;
 use crate::metrics::Metrics;
@@ -31,6 +33,7 @@ pub(super) struct Kept {
     pub presence: Arc<Presence>,
     bans: BanStore,
     devices: Arc<KnownDevices>,
+    pub tidings: Arc<Tidings>,
 }
 
 impl Kept {
@@ -39,7 +42,7 @@ impl Kept {
     /// # Errors
     ///
     /// If something in it can be neither read nor made.
-    pub fn open(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    pub fn open(config: &Config, clock: Clock, metrics: &Arc<Metrics>, events: &Events) -> anyhow::Result<Self> {
         let directory = &config.state_directory;
         let key = state::key(directory)?;
         let list = Arc::new(BanList::new(config.guard.bans.capacity));
@@ -47,20 +50,23 @@ impl Kept {
         let bans = BanStore::open(&path, list.clone(), clock)
             .with_context(|| format!("cannot keep bans in {}", path.display()))?;
         let presence = Arc::new(Presence::default());
-        let guard = Arc::new(Guard::new(clock, &key, list, metrics.clone(), presence.clone())?);
+        let tidings = Arc::new(Tidings::new(events.clone(), clock));
+        let guard = Arc::new(Guard::new(clock, &key, list, metrics.clone(), presence.clone(), tidings.clone())?);
         let devices = Arc::new(KnownDevices::new(directory, clock));
         devices.restore(guard.devices());
-        Ok(Self { guard, presence, bans, devices })
+        Ok(Self { guard, presence, bans, devices, tidings })
     }
 
     /// Starts what has to be done now and then.
     pub fn tend(&self, tasks: &mut JoinSet<()>, gate: &Arc<Gate>) {
         tasks.spawn(tend(gate.clone(), self.devices.clone(), self.bans.errors()));
         tasks.spawn(look_up_names(gate.clone()));
+        tasks.spawn(tidings::look_around(gate.clone()));
     }
 
-    /// Writes down what is not yet on disk.
-    pub fn close(self) {
+    /// Tells what is not yet told, and writes down what is not yet on disk.
+    pub async fn close(self) {
+        self.tidings.close().await;
         save(&self.devices, &self.guard);
         self.bans.close();
     }

@@ -5,6 +5,7 @@ mod dynamic_dns;
 mod gate;
 mod kept;
 mod sockets;
+mod tidings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
 use crate::dynamic_dns::DynamicDns;
+use crate::events::Events;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
@@ -87,23 +89,22 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let (access_log, access_log_writer) = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
         .context("cannot open the access log (access_log.file)")?;
     let mut sockets = Sockets::bind(&config, &options).await?;
-    let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone()));
+    let events = Events::new(clock, metrics.clone());
+    let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone(), events.clone()));
     let first = builder.first(config).await?;
     let config = first.config.clone();
     let snapshot = Arc::new(ArcSwap::new(first));
     let (draining, is_draining) = watch::channel(false);
     let (closing, is_closing) = watch::channel(false);
-    let kept = Kept::open(&config, clock, &metrics)?;
+    let kept = Kept::open(&config, clock, &metrics, &events)?;
     let proxy = proxy(Gateway::new(snapshot.clone(), metrics.clone(), access_log.clone(), kept.guard.clone()));
-    let connections = Arc::new(Places::new(Denial::Connections, Denial::ConnectionsPerClient));
-    let requests = Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient));
+    let (connections, requests) = places();
     let listeners = sockets.addresses()?;
-    let challenges = Arc::new(Challenges::default());
     let door = Arc::new(Door {
         snapshot: snapshot.clone(),
         proxy: proxy.clone(),
         tls: tls::server_config(certificates.clone())?,
-        challenges: challenges.clone(),
+        challenges: Arc::default(),
         connections: connections.clone(),
         requests: requests.clone(),
         metrics: metrics.clone(),
@@ -125,7 +126,8 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         metrics: metrics.clone(),
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
-        acme: Arc::new(Acme::new(&config.state_directory, challenges.clone(), metrics.clone())),
+        tidings: kept.tidings.clone(),
+        acme: Arc::new(Acme::new(&config.state_directory, door.challenges.clone(), metrics.clone())),
         dynamic_dns: Arc::new(DynamicDns::new(metrics.clone())),
         draining: is_draining,
     });
@@ -136,7 +138,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     Ok(Running {
         listeners,
         metrics,
-        challenges,
+        challenges: door.challenges.clone(),
         gate,
         admin_server,
         draining,
@@ -147,6 +149,12 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         access_log: access_log_writer,
         kept,
     })
+}
+
+/// For connections, and for requests in flight.
+fn places() -> (Arc<Places>, Arc<Places>) {
+    let connections = Places::new(Denial::Connections, Denial::ConnectionsPerClient);
+    (Arc::new(connections), Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient)))
 }
 
 async fn admin_server(config: &Config, tcp: Option<TcpListener>, gate: &Arc<Gate>) -> anyhow::Result<AdminServer> {
@@ -289,7 +297,7 @@ impl Running {
         self.closing.send_replace(true);
         self.proxy.http_cleanup().await;
         self.admin_server.stop().await;
-        self.kept.close();
+        self.kept.close().await;
         self.access_log.close();
         log::info!("stopped");
     }

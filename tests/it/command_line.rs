@@ -21,7 +21,7 @@ impl Drop for Running {
 }
 
 /// Runs the program to its end. Serving for ever is a failure.
-async fn hearthgate(arguments: &[&str]) -> Output {
+pub async fn hearthgate(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearthgate"));
     command.args(arguments).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     let mut child = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
@@ -30,6 +30,13 @@ async fn hearthgate(arguments: &[&str]) -> Output {
     std::io::copy(&mut child.0.stdout.take().unwrap(), &mut stdout).unwrap();
     std::io::copy(&mut child.0.stderr.take().unwrap(), &mut stderr).unwrap();
     Output { status: child.0.wait().unwrap(), stdout, stderr }
+}
+
+/// What it says when all goes well.
+pub async fn answer_of(arguments: &[&str]) -> String {
+    let output = hearthgate(arguments).await;
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", complaint(&output));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn complaint(output: &Output) -> String {
@@ -98,11 +105,7 @@ async fn an_operator_asks_who_is_banned_and_why_somebody_is_not() {
     let upstream = FakeHomeAssistant::start().await;
     let gate = Gate::start(upstream.address).await;
     let file = gate.file.to_str().unwrap();
-    let ask = async |arguments: &[&str]| {
-        let output = hearthgate(&[arguments, &["--config", file]].concat()).await;
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", complaint(&output));
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let ask = async |arguments: &[&str]| answer_of(&[arguments, &["--config", file]].concat()).await;
     assert_eq!(ask(&["bans", "list"]).await, "nobody is banned\n");
     let text = ask(&["explain", "127.0.0.1"]).await;
     assert!(text.starts_with("127.0.0.1 is not banned.\n"), "{text}");

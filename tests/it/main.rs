@@ -18,6 +18,8 @@ mod command_line;
 mod connections;
 mod distrust;
 mod drain;
+mod events;
+mod examples;
 mod forwarding;
 mod guard_bans;
 mod guard_bearers;
