@@ -72,7 +72,7 @@ impl Control for Gate {
             connections_open: self.connections.open() as u64,
             bans_active: self.guard.bans().active() as u64,
             clients_hidden_behind: self.guard.clients_hidden_behind().map(ClientAddr::ip),
-            websockets_open: self.metrics.websockets_open.get().try_into().unwrap_or(0),
+            websockets_open: self.metrics.front_door.websockets_open(),
             hosts: hosts.collect(),
             counters: self.metrics.denial_counts(),
         }
