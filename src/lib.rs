@@ -8,6 +8,7 @@
 //! - [`upstream`] and [`app`] know the servers behind;
 //! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
+//! - [`dns`] sets records with providers, and sees them arrive;
 //! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
 //! - [`server`] wires all of it. `ARCHITECTURE.md` says which room may know which.
 
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod denial;
+pub mod dns;
 pub mod exchange;
 pub mod guard;
 pub mod http_client;

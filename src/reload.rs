@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
 use crate::config::{self, CertificateSource, Config, UpstreamScheme, UpstreamVerification};
+use crate::dns::Dns;
 use crate::metrics::{CertificateLife, Metrics};
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CertificateEntry, CertificateStore, ClientAuth, EntrySource, Prepared};
@@ -58,14 +59,15 @@ impl Builder {
                 Err(error) => errors.push(format!("hosts.{}.client_ca_file: {error}", host.name)),
             }
         }
+        let dns = dns(&config, previous).map_err(|error| errors.push(format!("dns: {error}"))).ok();
         let entries: Vec<_> = config.hosts.iter().map(certificate_entry).collect();
-        match self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()) {
-            Ok(certificates) if errors.is_empty() => {
+        match (self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()), dns) {
+            (Ok(certificates), Some(dns)) if errors.is_empty() => {
                 let generation = previous.map_or(1, |previous| previous.generation + 1);
-                Ok(Built { snapshot: Snapshot::new(generation, config, upstreams, &client_auth), certificates })
+                Ok(Built { snapshot: Snapshot::new(generation, config, upstreams, &client_auth, dns), certificates })
             }
-            Ok(_) => Err(errors),
-            Err(more) => {
+            (Ok(_), _) => Err(errors),
+            (Err(more), _) => {
                 errors.extend(more.iter().map(ToString::to_string));
                 Err(errors)
             }
@@ -153,6 +155,17 @@ impl Builder {
         let metrics = self.metrics.clone();
         let upstream = Upstream::new(id, name.into(), host.app, host.upstream.clone(), connect_timeout, tls, metrics);
         Ok(Arc::new(upstream))
+    }
+}
+
+/// The accounts of `dns`; as long as they are the same, those in force stay, with their connections.
+fn dns(config: &Config, previous: Option<&Snapshot>) -> Result<Arc<Dns>, tls::TlsError> {
+    let is_same = |known: &&Snapshot| {
+        (&known.config.dns, &known.config.acme.propagation) == (&config.dns, &config.acme.propagation)
+    };
+    match previous.filter(is_same) {
+        Some(known) => Ok(known.dns.clone()),
+        None => Ok(Arc::new(Dns::new(&config.dns, &config.acme.propagation)?)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::config::{self, App, ByteSize, Config, HostPattern};
+use crate::dns::Dns;
 use crate::guard::{self, Exposure, Policy};
 use crate::routing::HostTable;
 use crate::tls::ClientAuth;
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub routes: HostTable<Route>,
     /// In the order of the file.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// The accounts of `dns`; the same as before as long as they are configured alike.
+    pub dns: Arc<Dns>,
 }
 
 /// What is done with the requests for one host.
@@ -58,6 +61,7 @@ impl Snapshot {
         config: Config,
         upstreams: Vec<Arc<Upstream>>,
         client_auth: &HashMap<HostPattern, Arc<ClientAuth>>,
+        dns: Arc<Dns>,
     ) -> Self {
         let mut routes = HostTable::default();
         let shared = Arc::new(config.guard.clone());
@@ -80,7 +84,7 @@ impl Snapshot {
                 routes.insert(name, route.clone());
             }
         }
-        Self { generation, config, routes, upstreams }
+        Self { generation, config, routes, upstreams, dns }
     }
 }
 
