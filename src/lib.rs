@@ -6,6 +6,7 @@
 //! - [`proxy`] is the `ProxyHttp` implementation: who may pass, where to, and with which fields;
 //! - [`websocket`] carries what is left of a connection after its 101;
 //! - [`upstream`] and [`app`] know the servers behind;
+//! - [`acme`] asks an authority for certificates and renews them;
 //! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
 //! - [`dns`] sets records with providers, and sees them arrive;
@@ -26,6 +27,7 @@ pub mod config;
 pub mod demo;
 pub mod denial;
 pub mod dns;
+pub mod durable;
 pub mod exchange;
 pub mod guard;
 pub mod http_client;

@@ -3,6 +3,7 @@
 //! Labels come from closed sets only: reasons, outcomes, classes of requests and of status, and host names *as
 //! configured*. Nothing a stranger sends ever becomes a label. A host that is configured no more takes its series along.
 
+mod acme;
 mod front_door;
 mod guard;
 mod hosts;
@@ -17,6 +18,7 @@ use prometheus::{
     Registry,
 };
 
+pub use acme::{AcmeMetrics, CertificateState};
 pub use front_door::{Connections, FrontDoorMetrics, Handshake};
 pub use guard::{Fill, GuardMetrics, InForce, LoginOutcome};
 use hosts::HostMetrics;
@@ -49,6 +51,8 @@ pub struct Metrics {
     /// What the guard counts.
     pub guard: GuardMetrics,
     state_write_errors: IntCounterVec,
+    /// Certificates that the gate asks for.
+    pub acme: AcmeMetrics,
     /// Access log lines dropped because the disk was slower than the traffic.
     pub access_log_dropped: IntCounter,
 }
@@ -158,6 +162,7 @@ impl Metrics {
                 "Writes to the state directory that failed, each tried again.",
                 &["file"],
             ),
+            acme: AcmeMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
             registry: r,
         };

@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
+use crate::acme::{self, Authority};
 use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
 use crate::config::{self, CertificateSource, Config, UpstreamScheme, UpstreamVerification};
 use crate::dns::Dns;
@@ -60,11 +61,19 @@ impl Builder {
             }
         }
         let dns = dns(&config, previous).map_err(|error| errors.push(format!("dns: {error}"))).ok();
-        let entries: Vec<_> = config.hosts.iter().map(certificate_entry).collect();
+        let authority = authority(&config).unwrap_or_else(|more| {
+            errors.extend(more);
+            None
+        });
+        let entries: Vec<_> =
+            config.hosts.iter().map(|host| certificate_entry(host, &config.state_directory)).collect();
         match (self.certificates.prepare(&entries, &config.state_directory, SystemTime::now()), dns) {
             (Ok(certificates), Some(dns)) if errors.is_empty() => {
                 let generation = previous.map_or(1, |previous| previous.generation + 1);
-                Ok(Built { snapshot: Snapshot::new(generation, config, upstreams, &client_auth, dns), certificates })
+                Ok(Built {
+                    snapshot: Snapshot::new(generation, config, upstreams, &client_auth, dns, authority),
+                    certificates,
+                })
             }
             (Ok(_), _) => Err(errors),
             (Err(more), _) => {
@@ -169,13 +178,27 @@ fn dns(config: &Config, previous: Option<&Snapshot>) -> Result<Arc<Dns>, tls::Tl
     }
 }
 
-fn certificate_entry(host: &config::Host) -> CertificateEntry {
+/// Whom certificates are asked of, if any host wants one.
+fn authority(config: &Config) -> Result<Option<Arc<Authority>>, Vec<String>> {
+    if acme::wanted(config)?.is_empty() {
+        return Ok(None);
+    }
+    match Authority::new(&config.acme) {
+        Ok(authority) => Ok(Some(Arc::new(authority))),
+        Err(error) => Err(vec![format!("acme.ca_file: {error}")]),
+    }
+}
+
+fn certificate_entry(host: &config::Host, state_directory: &Path) -> CertificateEntry {
     CertificateEntry {
         names: std::iter::once(&host.name).chain(&host.aliases).cloned().collect(),
         source: match &host.certificate {
             CertificateSource::SelfSigned => EntrySource::SelfSigned,
             CertificateSource::Files(files) => EntrySource::Files(files.clone()),
-            CertificateSource::Acme(_) => EntrySource::SelfSigned,
+            CertificateSource::Acme(certificate) => EntrySource::Issued {
+                file: acme::certificate_file(state_directory, certificate),
+                until_then: certificate.terms.on_failure,
+            },
         },
     }
 }
@@ -242,6 +265,8 @@ pub struct Reloader {
     last_reload: parking_lot::Mutex<Option<LastReload>>,
     /// The state of the file at the start.
     first_stamp: Option<Stamp>,
+    /// The generation in force.
+    generation: watch::Sender<u64>,
 }
 
 /// What tells one state of a file from another without reading it: when it was written, its size and its inode.
@@ -256,6 +281,7 @@ impl Reloader {
     ) -> Self {
         Self {
             first_stamp: file.as_deref().and_then(stamp),
+            generation: watch::Sender::new(snapshot.load().generation),
             file,
             builder,
             snapshot,
@@ -279,6 +305,11 @@ impl Reloader {
                 self.reload().await;
             }
         }
+    }
+
+    /// Tells when another configuration has gone into force, by its generation.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     /// How the last reload ended.
@@ -345,6 +376,7 @@ impl Reloader {
                 tokio::spawn(upstream::watch(Arc::downgrade(new)));
             }
             self.snapshot.store(snapshot);
+            self.generation.send_replace(generation);
         }
         ReloadReport { outcome, generation, errors: Vec::new(), keys_needing_restart: Vec::new() }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::acme::Authority;
 use crate::config::{self, App, ByteSize, Config, HostPattern};
 use crate::dns::Dns;
 use crate::guard::{self, Exposure, Policy};
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// The accounts of `dns`; the same as before as long as they are configured alike.
     pub dns: Arc<Dns>,
+    /// Whom certificates are asked of; `None` if no host wants any.
+    pub authority: Option<Arc<Authority>>,
 }
 
 /// What is done with the requests for one host.
@@ -52,7 +55,11 @@ impl Snapshot {
             let routes = snapshot.config.hosts.iter().filter_map(|host| snapshot.routes.named(&host.name));
             routes.map(|route| route.client_auth.as_ref().map(Arc::as_ptr)).collect()
         };
-        self.config == other.config && same_upstreams && auth(self) == auth(other)
+        let same_authority = match (&self.authority, &other.authority) {
+            (Some(own), Some(others)) => own.is_like(others),
+            (own, others) => own.is_none() && others.is_none(),
+        };
+        self.config == other.config && same_upstreams && auth(self) == auth(other) && same_authority
     }
 
     /// Compiles `config`. `upstreams` belong to its hosts, in the same order; `client_auth` to those that are closed.
@@ -62,6 +69,7 @@ impl Snapshot {
         upstreams: Vec<Arc<Upstream>>,
         client_auth: &HashMap<HostPattern, Arc<ClientAuth>>,
         dns: Arc<Dns>,
+        authority: Option<Arc<Authority>>,
     ) -> Self {
         let mut routes = HostTable::default();
         let shared = Arc::new(config.guard.clone());
@@ -84,7 +92,7 @@ impl Snapshot {
                 routes.insert(name, route.clone());
             }
         }
-        Self { generation, config, routes, upstreams, dns }
+        Self { generation, config, routes, upstreams, dns, authority }
     }
 }
 

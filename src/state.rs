@@ -3,10 +3,9 @@
 //! Fingerprints only, under the key beside them; both files are the gate's own (0600). A file that cannot be read costs
 //! the household one login, so it is set aside with an error and the gate starts.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +13,7 @@ use anyhow::Context;
 
 use crate::client::ClientAddr;
 use crate::clock::{Clock, Moment};
+use crate::durable;
 use crate::guard::devices::{Devices, Home, Kept, Proof, Proven};
 use crate::guard::fingerprint::Fingerprint;
 
@@ -40,26 +40,11 @@ pub fn key(directory: &Path) -> anyhow::Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = [0; 32];
             aws_lc_rs::rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
-            replace(&path, |file| file.write_all(&key)).with_context(|| format!("cannot write {}", path.display()))?;
+            durable::write(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;
             Ok(key)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-}
-
-/// Writes a whole file or nothing.
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    // Left over from a process that was killed; `create_new` then sees to the mode.
-    if let Err(error) = fs::remove_file(&beside)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?);
-    write(&mut file)?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&beside, path)
 }
 
 /// Where known devices outlive the process.
@@ -140,7 +125,7 @@ impl KnownDevices {
     pub fn save(&self, devices: &Devices) -> io::Result<()> {
         let mut lines = vec![FORMAT.to_owned()];
         devices.for_each(&mut |entry| lines.push(self.line(entry)));
-        replace(&self.path, |file| lines.iter().try_for_each(|line| writeln!(file, "{line}")))
+        durable::replace(&self.path, |file| lines.iter().try_for_each(|line| writeln!(file, "{line}")))
     }
 
     fn line(&self, entry: Kept) -> String {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Control;
 use super::access::{is_host_ours, is_token_right};
+use super::certificates::Renew;
 use super::guard::{self, BanTarget, MOST_BANS};
 use crate::config::Secret;
 
@@ -43,6 +44,7 @@ enum Endpoint {
     Status,
     Bans,
     Explain,
+    Certificates,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -77,6 +79,7 @@ impl Answers {
             Endpoint::Reload => json(&self.control.reload().await),
             Endpoint::Status => json(&self.control.status()),
             Endpoint::Bans => self.bans(&head, &body),
+            Endpoint::Certificates => self.certificates(&head, &body),
             Endpoint::Explain => match named(&head, "address").and_then(guard::address) {
                 Ok(address) => json(&self.control.explain(address)),
                 Err(why) => line(StatusCode::BAD_REQUEST, &why),
@@ -95,6 +98,17 @@ impl Answers {
             };
         }
         json(&self.control.bans(MOST_BANS))
+    }
+
+    fn certificates(&self, head: &Parts, body: &[u8]) -> Answer {
+        if head.method != Method::POST {
+            return json(&self.control.certificates());
+        }
+        match serde_json::from_slice::<Renew>(body).map(|wanted| self.control.renew(wanted.name.as_deref())) {
+            Ok(Ok(renewal)) => json(&renewal),
+            Ok(Err(why)) => line(StatusCode::CONFLICT, &in_one_line(&why)),
+            Err(error) => line(StatusCode::BAD_REQUEST, &in_one_line(&error.to_string())),
+        }
     }
 
     fn add_ban(&self, body: &[u8]) -> Answer {
@@ -160,6 +174,7 @@ impl Endpoint {
             ("/status", Door::Socket) => Some(Self::Status),
             ("/bans", Door::Socket) => Some(Self::Bans),
             ("/explain", Door::Socket) => Some(Self::Explain),
+            ("/certificates", Door::Socket) => Some(Self::Certificates),
             _ => None,
         }
     }
@@ -168,6 +183,7 @@ impl Endpoint {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => &[Method::GET, Method::HEAD],
             Self::Reload => &[Method::POST],
+            Self::Certificates => &[Method::GET, Method::HEAD, Method::POST],
             Self::Bans => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE],
         }
     }
@@ -239,5 +255,5 @@ fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
 /// From the head of a request to its answer.
 pub(super) const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A ban with the longest reason; no other endpoint takes a body, there it is read and forgotten.
+/// A ban with the longest reason, or the longest name; no other endpoint takes a body, there it is read and forgotten.
 const BODY_BYTES: usize = 1024;

@@ -14,7 +14,9 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{BanList, BanReport, BanTarget, Explanation, NewBan, ReloadReport, Removal, Status};
+use super::{
+    BanList, BanReport, BanTarget, CertificateList, Explanation, NewBan, ReloadReport, Removal, Renew, Renewal, Status,
+};
 
 /// Knows the path of one socket; each question opens a connection of its own.
 #[derive(Debug, Clone)]
@@ -78,6 +80,17 @@ impl Client {
     /// Waits up to fifteen seconds.
     pub async fn explain(&self, address: IpAddr) -> Result<Explanation, ClientError> {
         self.ask(Method::GET, &format!("/explain?address={address}")).await
+    }
+
+    /// Waits up to fifteen seconds.
+    pub async fn certificates(&self) -> Result<CertificateList, ClientError> {
+        self.ask(Method::GET, "/certificates").await
+    }
+
+    /// Has attempts begun, without waiting for their end; waits up to fifteen seconds.
+    pub async fn renew(&self, renew: &Renew) -> Result<Renewal, ClientError> {
+        let body = serde_json::to_vec(renew).map_err(|error| ClientError::Declined(error.to_string()))?;
+        self.ask_with(Method::POST, "/certificates", body.into()).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {

@@ -8,8 +8,8 @@ use std::time::UNIX_EPOCH;
 use parking_lot::Mutex;
 
 use super::{
-    BanCause, BanList, BanReport, BanTarget, Control, Explanation, FailureCount, Listeners, NewBan, Refusal,
-    ReloadOutcome, ReloadReport, Removal, Standing, Status,
+    AwaitedAttempt, BanCause, BanList, BanReport, BanTarget, CertificateList, CertificateReport, Control, Explanation,
+    FailureCount, Listeners, NewBan, Refusal, ReloadOutcome, ReloadReport, Removal, Renewal, Standing, Status,
 };
 use crate::client::ClientAddr;
 
@@ -20,6 +20,7 @@ pub(crate) struct FakeGate {
     pub is_unready: AtomicBool,
     /// The oldest first.
     pub bans: Mutex<Vec<BanReport>>,
+    pub certificates: Mutex<Vec<CertificateReport>>,
 }
 
 #[async_trait::async_trait]
@@ -82,6 +83,22 @@ impl Control for FakeGate {
             BanTarget::Address(address) => ban.network.contains(&address),
         };
         Removal { removed: self.bans.lock().extract_if(.., is_meant).map(|ban| ban.network).collect() }
+    }
+
+    fn certificates(&self) -> CertificateList {
+        CertificateList { certificates: self.certificates.lock().clone() }
+    }
+
+    /// Every attempt ends at once, as the certificate's last one did.
+    fn renew(&self, name: Option<&str>) -> Result<Renewal, String> {
+        let mut renewal = Renewal::default();
+        for report in self.certificates.lock().iter_mut().filter(|it| name.is_none_or(|name| it.is_called(name))) {
+            if let Some(acme) = &mut report.acme {
+                acme.attempts += 1;
+                renewal.awaited.push(AwaitedAttempt { name: acme.name.clone(), attempts: acme.attempts });
+            }
+        }
+        if renewal.awaited.is_empty() { Err("no such\ncertificate".into()) } else { Ok(renewal) }
     }
 
     fn explain(&self, address: IpAddr) -> Explanation {

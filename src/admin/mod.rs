@@ -1,5 +1,5 @@
-//! The gate's back door for its operator: metrics and health over loopback TCP; reload, status and
-//! bans over a Unix socket.
+//! The gate's back door for its operator: metrics and health over loopback TCP; reload, status,
+//! bans and certificates over a Unix socket.
 //!
 //! [`AdminServer`] answers, [`Client`] asks on behalf of the command line, and [`Control`] is what
 //! the running gate lends to the server. Nothing here changes anything but through `Control`, and
@@ -7,6 +7,7 @@
 
 mod access;
 mod answer;
+mod certificates;
 mod client;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -18,6 +19,10 @@ mod status;
 
 use std::net::IpAddr;
 
+pub use certificates::{
+    AcmeError, AcmeReport, AwaitedAttempt, CertificateList, CertificateReport, CertificateSource, Renew, Renewal,
+    ServedCertificate,
+};
 pub use client::{Client, ClientError};
 pub use guard::{
     BanCause, BanList, BanReport, BanTarget, Explanation, FailureCount, MOST_BANS, NewBan, RateLimitState, Refusal,
@@ -52,6 +57,17 @@ pub trait Control: Send + Sync + 'static {
 
     /// Lifts bans; the networks that were banned.
     fn remove_bans(&self, target: BanTarget) -> Removal;
+
+    /// The certificates of all hosts.
+    fn certificates(&self) -> CertificateList;
+
+    /// Has an attempt made now for the certificate that is called `name`, or for all that an authority issues. Does not
+    /// wait for its end.
+    ///
+    /// # Errors
+    ///
+    /// One line that says why there is none to make.
+    fn renew(&self, name: Option<&str>) -> Result<Renewal, String>;
 
     /// What is known of a client, `address` being in canonical form.
     fn explain(&self, address: IpAddr) -> Explanation;

@@ -17,3 +17,21 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 /// The end of the year 9999.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
+
+/// The same for times that there may not be.
+pub(super) mod optional {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Time(#[serde(with = "super")] SystemTime);
+
+    pub(in crate::admin) fn serialize<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
+        time.map(Time).serialize(to)
+    }
+
+    pub(in crate::admin) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SystemTime>, D::Error> {
+        Ok(Option::<Time>::deserialize(from)?.map(|Time(time)| time))
+    }
+}

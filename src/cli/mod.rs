@@ -5,6 +5,7 @@
 //! error. A reader that leaves early (`hearthgate status | head`) is not a failure.
 
 mod bans;
+mod certificates;
 mod check;
 mod demo;
 mod explain;
@@ -49,6 +50,8 @@ enum Command {
     Status(status::Arguments),
     /// Show, add and lift bans
     Bans(bans::Arguments),
+    /// Show the certificates of all hosts, and have them renewed now
+    Certificates(certificates::Arguments),
     /// Tell what the running gate knows of a client
     Explain(explain::Arguments),
     /// Try the gate without Home Assistant, on this machine only
@@ -107,6 +110,7 @@ fn execute(command: Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Reload(arguments) => reload::reload(&arguments, out),
         Command::Status(arguments) => status::status(&arguments, out),
         Command::Bans(arguments) => bans::bans(&arguments, out),
+        Command::Certificates(arguments) => certificates::certificates(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),
         Command::Demo(arguments) => demo::demo(&arguments, out),
         Command::Version => version::version(out),

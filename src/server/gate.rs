@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+use super::certificates;
+use crate::acme::Acme;
 use crate::admin::{
-    self, BanCause, BanList, BanReport, BanTarget, Certificate, Control, Explanation, FailureCount, HostStatus,
-    Listeners, NewBan, RateLimitState, ReloadReport, Removal, Status,
+    self, BanCause, BanList, BanReport, BanTarget, Certificate, CertificateList, Control, Explanation, FailureCount,
+    HostStatus, Listeners, NewBan, RateLimitState, ReloadReport, Removal, Renewal, Status,
 };
 use crate::bans::{Ban, Cause, Reason};
 use crate::client::{ClientAddr, is_within};
@@ -35,6 +37,7 @@ pub(super) struct Gate {
     pub metrics: Arc<Metrics>,
     pub reloader: Reloader,
     pub guard: Arc<Guard>,
+    pub acme: Arc<Acme>,
     pub draining: watch::Receiver<bool>,
 }
 
@@ -116,6 +119,14 @@ impl Control for Gate {
         }
         self.metrics.guard.bans_lifted.inc_by(removed.len() as u64);
         Removal { removed }
+    }
+
+    fn certificates(&self) -> CertificateList {
+        certificates::list(self)
+    }
+
+    fn renew(&self, name: Option<&str>) -> Result<Renewal, String> {
+        certificates::renew(self, name)
     }
 
     fn explain(&self, address: IpAddr) -> Explanation {

@@ -1,5 +1,6 @@
 //! The composition root: makes everything, gives everyone exactly what it uses, and ends it in order.
 
+mod certificates;
 mod gate;
 mod kept;
 mod sockets;
@@ -7,7 +8,7 @@ mod sockets;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access_log::{AccessLog, AccessLogWriter};
-use crate::acme::Challenges;
+use crate::acme::{Acme, Challenges};
 use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,7 +29,7 @@ use crate::denial::Denial;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
-use crate::reload::{self, Builder, Reloader};
+use crate::reload::{Builder, Reloader};
 use crate::tls::{self, CertificateStore};
 use crate::upstream;
 use gate::Gate;
@@ -121,6 +122,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         metrics: metrics.clone(),
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
+        acme: Arc::new(Acme::new(&config.state_directory, challenges.clone(), metrics.clone())),
         draining: is_draining,
     });
     let admin_server =
@@ -130,6 +132,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let acceptors = sockets.serve(&door);
     let mut tasks = background_tasks(&gate);
     kept.tend(&mut tasks, &gate);
+    certificates::tend(&gate, &mut tasks);
     announce(&listeners);
     Ok(Running {
         listeners,
@@ -211,11 +214,7 @@ fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
 async fn refresh_certificates(gate: Arc<Gate>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        let certificates = gate.certificates.clone();
-        let news = tokio::task::spawn_blocking(move || certificates.refresh(SystemTime::now())).await;
-        if news.is_ok_and(|news| !news.is_empty()) {
-            reload::record_certificates(&gate.metrics, &gate.certificates);
-        }
+        certificates::look(&gate).await;
     }
 }
 
@@ -272,6 +271,7 @@ impl Running {
         let deadline = Instant::now() + self.gate.snapshot.load().config.timeouts.drain;
         while self.acceptors.join_next().await.is_some() {}
         self.tasks.shutdown().await;
+        self.gate.acme.stop().await;
         while self.gate.connections.open() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_TICK).await;
         }

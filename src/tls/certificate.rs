@@ -85,6 +85,18 @@ impl Certificate {
         Self::load_with(files, Validity::At(now))
     }
 
+    /// Reads and checks a chain with its key in one text; `file` is only what errors name.
+    pub fn parse(pem: &[u8], file: &Path, now: SystemTime) -> Result<Self, CertificateError> {
+        let files = CertificateFiles { chain_file: file.to_owned(), key_file: file.to_owned() };
+        Self::build(&files, parse_chain(pem, file)?, parse_key(pem, file)?, Validity::At(now))
+    }
+
+    /// The same of a file, whatever the certificate's age: for telling when it must be renewed, not for serving it.
+    pub fn load_at_any_age(file: &Path) -> Result<Self, CertificateError> {
+        let files = CertificateFiles { chain_file: file.to_owned(), key_file: file.to_owned() };
+        Self::load_with(&files, Validity::Ignored)
+    }
+
     pub(super) fn load_with(files: &CertificateFiles, validity: Validity) -> Result<Self, CertificateError> {
         let chain = read_chain(&files.chain_file)?;
         let key = read_key(&files.key_file)?;

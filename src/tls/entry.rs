@@ -100,8 +100,11 @@ impl Entry {
                         if file.exists() {
                             warnings.push(CertificateWarning::IssuedUnusable { host: text(host), error });
                         }
-                        // Made also if it is not to be shown, so that a reload may change that at once.
-                        let entry = Self::from_self_signed(&wanted.names, self_signed, serving, now, warnings)?;
+                        let entry = match Self::standing_in(&wanted.names, serving, now) {
+                            Some(entry) => entry,
+                            // Made also if it is not to be shown, so that a reload may change that at once.
+                            None => Self::from_self_signed(&wanted.names, self_signed, serving, now, warnings)?,
+                        };
                         Self { awaited: Some(Awaited { files, until_then: *until_then }), ..entry }
                     }
                 }
@@ -143,6 +146,18 @@ impl Entry {
                 .map(|name| CertificateWarning::Uncovered { name: text(name), chain_file: files.chain_file.clone() }),
         );
         Ok(entry)
+    }
+
+    /// What serves these names already, by somebody's word, and goes on until the gate has its own: nobody who changes
+    /// from certbot to the gate is shown a warning in between.
+    fn standing_in(names: &[HostPattern], serving: &[Entry], now: SystemTime) -> Option<Self> {
+        let is_good = |entry: &&Entry| {
+            matches!(entry.source, Source::Files { .. })
+                && entry.certificate.uncovered(names).is_empty()
+                && now <= entry.certificate.not_after()
+        };
+        let entry = serving.iter().find(is_good)?.clone();
+        Some(Self { names: names.into(), ..entry })
     }
 
     fn from_self_signed(
@@ -327,7 +342,8 @@ impl Entry {
 
     /// What clients are shown; `None` ends their handshake.
     pub(super) fn certificate(&self) -> Option<&Certificate> {
-        let is_refused = self.awaited.as_ref().is_some_and(|awaited| awaited.until_then == OnFailure::Refuse);
+        let refuses = self.awaited.as_ref().is_some_and(|awaited| awaited.until_then == OnFailure::Refuse);
+        let is_refused = refuses && matches!(self.source, Source::SelfSigned { .. });
         (!is_refused).then_some(&self.certificate)
     }
 

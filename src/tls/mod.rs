@@ -32,6 +32,7 @@ pub use client_auth::ClientAuth;
 pub use client_config::{authorities, client_config};
 pub use entry::{CertificateEntry, EntrySource};
 pub use news::{CertificateFacts, CertificateOrigin, CertificateWarning, RefreshOutcome};
+pub use self_signed::file_stem;
 pub use server_config::{install_provider, server_config};
 pub use store::{CertificateStore, Prepared};
 

@@ -8,9 +8,7 @@
 //! It is the host's own certificate, not an authority: whoever trusts it trusts this host only.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +19,7 @@ use rcgen::{
 
 use super::certificate::{Certificate, CertificateError, Validity, parse_chain, parse_key};
 use crate::config::{CertificateFiles, HostPattern};
+use crate::durable;
 
 /// The text of both files, between making and saving.
 pub(super) struct PemPair {
@@ -77,7 +76,7 @@ pub(super) fn make(
 /// A crash between the two files leaves a pair that does not match; the next start makes another.
 pub(super) fn save(files: &CertificateFiles, pair: &PemPair) -> Result<(), CertificateError> {
     for (path, content) in [(&files.key_file, &pair.key), (&files.chain_file, &pair.chain)] {
-        write_durably(path, content.as_bytes())
+        write(path, content.as_bytes())
             .map_err(|error| CertificateError::Unwritable { path: path.clone(), reason: error.to_string() })?;
     }
     Ok(())
@@ -117,7 +116,7 @@ fn generate(names: &[HostPattern], now: SystemTime) -> Result<PemPair, rcgen::Er
 
 /// Never leaves the directory and never maps two hosts to one name: letters, digits, `-` and `.`
 /// stay, `*` is `_`, `_` is doubled, anything else becomes `_` and its bytes in hex.
-fn file_stem(host: &HostPattern) -> String {
+pub fn file_stem(host: &HostPattern) -> String {
     let mut stem = String::new();
     for byte in text(host).bytes() {
         match byte {
@@ -130,36 +129,12 @@ fn file_stem(host: &HostPattern) -> String {
     stem
 }
 
-fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::from(io::ErrorKind::InvalidFilename));
-    };
-    make_private_directory(directory)?;
-    let aside = directory.join(format!(".{}.new", name.to_string_lossy()));
-    // Left over from a crash; created anew below, so that its mode is ours and no link is followed.
-    match fs::remove_file(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&aside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
-    // Without this the rename itself may be lost with the power.
-    File::open(directory)?.sync_all()
-}
-
-fn make_private_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
-    if directory.metadata()?.permissions().mode() & 0o777 != DIRECTORY_MODE {
-        fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))?;
-    }
-    Ok(())
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    path.parent().map_or(Ok(()), durable::private_directory)?;
+    durable::write(path, content)
 }
 
 const DIRECTORY: &str = "self-signed";
-const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
 
 /// The longest life that Apple's and Google's clients take without complaint is 398 days.
 pub(super) const LIFE: Duration = Duration::from_secs(397 * 24 * 3600);

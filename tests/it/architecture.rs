@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 29] = [
     ("access_log", &[]),
-    ("acme", &[]),
+    ("acme", &["dns", "durable", "http_client", "metrics", "tls"]),
     ("admin", &[]),
     ("app", &[]),
     ("bans", &[]),
@@ -22,13 +22,14 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("demo", &["admin", "server"]),
     ("denial", &[]),
     ("dns", &["http_client", "tls"]),
+    ("durable", &[]),
     ("exchange", &["websocket"]),
     ("guard", &["app", "bans", "metrics"]),
     ("http_client", &["tls"]),
     ("listener", &["access_log", "acme", "exchange", "guard", "metrics", "proxy", "routing", "snapshot", "websocket"]),
     ("metrics", &[]),
     ("proxy", &["access_log", "app", "exchange", "guard", "metrics", "routing", "snapshot", "upstream", "websocket"]),
-    ("reload", &["admin", "dns", "metrics", "snapshot", "tls", "upstream"]),
+    ("reload", &["acme", "admin", "dns", "metrics", "snapshot", "tls", "upstream"]),
     ("request", &[]),
     ("routing", &[]),
     (
@@ -49,9 +50,9 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "upstream",
         ],
     ),
-    ("snapshot", &["dns", "guard", "routing", "tls", "upstream"]),
-    ("state", &["guard"]),
-    ("tls", &["routing"]),
+    ("snapshot", &["acme", "dns", "guard", "routing", "tls", "upstream"]),
+    ("state", &["durable", "guard"]),
+    ("tls", &["durable", "routing"]),
     ("upstream", &["metrics", "websocket"]),
     ("websocket", &[]),
     ("main", &["cli"]),

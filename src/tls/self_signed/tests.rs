@@ -1,3 +1,6 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use tempfile::tempdir;
 
 use super::super::fixtures::{day, exact, wildcard};

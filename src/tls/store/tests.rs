@@ -406,3 +406,32 @@ fn what_was_issued_and_is_damaged_is_waited_for_again() {
     assert!(matches!(home.load(OnFailure::SelfSigned, 2)[..], [CertificateWarning::Kept { .. }]));
     assert_eq!(home.shown(), Some(sha256(&issued.der)));
 }
+
+#[test]
+fn what_served_before_goes_on_until_the_gate_has_its_own() {
+    let home = Issuing::new();
+    let bought = issue(&["home.test"]);
+    load(&home.store, &[written(home.directory.path(), "home.test", &bought)], home.directory.path(), 1);
+    for until_then in [OnFailure::SelfSigned, OnFailure::Refuse] {
+        assert_eq!(home.load(until_then, 1), []);
+        assert_eq!(home.shown(), Some(sha256(&bought.der)));
+    }
+    let issued = issue(&["home.test"]);
+    home.write(&issued);
+    assert!(matches!(home.store.refresh(day(2))[..], [RefreshOutcome::Replaced { .. }]));
+    assert_eq!(home.shown(), Some(sha256(&issued.der)));
+}
+
+#[test]
+fn what_served_others_or_has_expired_does_not_go_on() {
+    let home = Issuing::new();
+    for (name, number) in [("other.test", 1), ("home.test", 1)] {
+        let issued = issue(&["other.test"]);
+        load(&home.store, &[written(home.directory.path(), name, &issued)], home.directory.path(), number);
+        home.load(OnFailure::SelfSigned, number);
+        assert_eq!(home.store.facts()[0].origin, CertificateOrigin::SelfSigned, "{name}");
+    }
+    load(&home.store, &[written(home.directory.path(), "home.test", &issue(&["home.test"]))], home.directory.path(), 1);
+    home.load(OnFailure::SelfSigned, 91);
+    assert_eq!(home.store.facts()[0].origin, CertificateOrigin::SelfSigned);
+}

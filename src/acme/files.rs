@@ -1,0 +1,227 @@
+//! What ACME keeps in the state directory, below `acme/` (0700), all of it the gate's own (0600):
+//!
+//! - `account-<hash of the directory's URL>.json`: the account and its key;
+//! - `<name>.pem`: a chain with its key in one file, so that the pair is always one;
+//! - `<name>.pending`: a key and the order that it was sent to, until the certificate is in its file;
+//! - `<name>.json`: what is remembered of attempts.
+//!
+//! `<name>` is the certificate's first name, so that its file stays the same when the others change. What cannot be read
+//! is set aside and costs at most a new order. Files of certificates that are no longer configured stay. Everything here
+//! waits for the disk: not for an async thread.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use instant_acme::{AccountCredentials, CertificateIdentifier};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::memory::{Held, Memory, Request, hex};
+use super::problem::plain;
+use super::schedule::{Life, Luck};
+use crate::config::{AcmeCertificate, HostPattern};
+use crate::durable;
+use crate::tls::{self, Certificate};
+
+/// The directory of one gate.
+#[derive(Debug, Clone)]
+pub struct Files {
+    directory: PathBuf,
+}
+
+/// A key that an order may have a certificate for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    pub order: String,
+    pub request: Request,
+    /// The account's URL: no other may look at the order.
+    pub account: String,
+    /// PEM.
+    pub key: String,
+}
+
+/// An account as it was made.
+#[derive(Serialize, Deserialize)]
+pub struct SavedAccount {
+    pub directory: String,
+    /// As the authority knows it.
+    pub email: Option<String>,
+    pub external_key_id: Option<String>,
+    pub credentials: AccountCredentials,
+}
+
+/// Where the chain and the key of `certificate` are, once it is had.
+pub fn certificate_file(state_directory: &Path, certificate: &AcmeCertificate) -> PathBuf {
+    Files::new(state_directory).certificate(certificate)
+}
+
+impl Files {
+    pub fn new(state_directory: &Path) -> Self {
+        Self { directory: state_directory.join(DIRECTORY) }
+    }
+
+    pub fn certificate(&self, certificate: &AcmeCertificate) -> PathBuf {
+        self.of(certificate, "pem")
+    }
+
+    /// The certificate in the file, whatever its age; `None` if there is none that can be used.
+    pub fn held(&self, certificate: &AcmeCertificate) -> Option<Held> {
+        let path = self.certificate(certificate);
+        match Certificate::load_at_any_age(&path) {
+            Ok(found) => Some(held(&found)),
+            Err(_) if !path.exists() => None,
+            Err(error) => {
+                log::error!("acme: the certificate that is kept cannot be used, another is asked for: {error}");
+                None
+            }
+        }
+    }
+
+    /// Puts a chain with its key into force.
+    pub fn save_certificate(&self, certificate: &AcmeCertificate, pem: &str) -> io::Result<()> {
+        self.write(&self.certificate(certificate), pem.as_bytes())
+    }
+
+    pub fn memory(&self, certificate: &AcmeCertificate) -> Memory {
+        self.read(&self.of(certificate, "json")).unwrap_or_default()
+    }
+
+    pub fn save_memory(&self, certificate: &AcmeCertificate, memory: &Memory) -> io::Result<()> {
+        self.write_json(&self.of(certificate, "json"), memory)
+    }
+
+    pub fn pending(&self, certificate: &AcmeCertificate) -> Option<Pending> {
+        self.read(&self.of(certificate, "pending"))
+    }
+
+    pub fn save_pending(&self, certificate: &AcmeCertificate, pending: &Pending) -> io::Result<()> {
+        self.write_json(&self.of(certificate, "pending"), pending)
+    }
+
+    /// The order is over; a file that stays is looked into once more, to no harm.
+    pub fn drop_pending(&self, certificate: &AcmeCertificate) {
+        let path = self.of(certificate, "pending");
+        if let Err(error) = durable::remove(&path) {
+            log::warn!("acme: cannot remove {}: {error}", path.display());
+        }
+    }
+
+    pub fn account(&self, directory: &str) -> Option<SavedAccount> {
+        let path = self.account_file(directory);
+        let saved: SavedAccount = self.read(&path)?;
+        if saved.directory == directory {
+            return Some(saved);
+        }
+        set_aside(&path, "it belongs to another authority");
+        None
+    }
+
+    pub fn save_account(&self, account: &SavedAccount) -> io::Result<()> {
+        self.write_json(&self.account_file(&account.directory), account)
+    }
+
+    /// The authority does not take this account any more.
+    pub fn set_account_aside(&self, directory: &str) {
+        set_aside(&self.account_file(directory), "the authority does not take it any more");
+    }
+
+    fn account_file(&self, directory: &str) -> PathBuf {
+        self.directory.join(format!("account-{}.json", short_hash(directory)))
+    }
+
+    fn of(&self, certificate: &AcmeCertificate, extension: &str) -> PathBuf {
+        let stem = certificate.names.first().map(stem).unwrap_or_default();
+        self.directory.join(format!("{stem}.{extension}"))
+    }
+
+    /// `None` if there is no such file, or none of ours.
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        let mut text = Vec::new();
+        match File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut text)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                log::error!("acme: cannot read {}: {error}", path.display());
+                return None;
+            }
+        }
+        match serde_json::from_slice(&text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                // Its words are the parser's, without the text, which may be a key.
+                let place = format!("line {} column {}", error.line(), error.column());
+                set_aside(path, &format!("it is damaged at {place}"));
+                None
+            }
+        }
+    }
+
+    fn write_json(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
+        self.write(path, &serde_json::to_vec_pretty(value)?)
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        durable::private_directory(&self.directory)?;
+        durable::write(path, content)
+    }
+}
+
+fn held(certificate: &Certificate) -> Held {
+    let sha256 = certificate.sha256();
+    let [a, b, c, d, ..] = sha256;
+    let der = certificate.certified_key().cert.first();
+    Held {
+        life: Life {
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            luck: Luck(u32::from_be_bytes([a, b, c, d])),
+        },
+        sha256,
+        names: certificate.dns_names().to_vec(),
+        issuer: der.and_then(|der| issuer(der)),
+        identifier: der
+            .and_then(|der| CertificateIdentifier::try_from(der).ok())
+            .map(CertificateIdentifier::into_owned),
+    }
+}
+
+/// Who has signed it, in the words that people know: its common name, else its organization.
+fn issuer(der: &[u8]) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let name = parsed.issuer();
+    let part = name.iter_common_name().chain(name.iter_organization()).next()?;
+    Some(plain(part.as_str().ok()?))
+}
+
+fn set_aside(path: &Path, why: &str) {
+    match durable::set_aside(path) {
+        Ok(aside) => log::warn!("acme: {} is set aside as {}: {why}", path.display(), aside.display()),
+        Err(error) => log::error!("acme: {} cannot be used ({why}) nor set aside: {error}", path.display()),
+    }
+}
+
+/// The name of a certificate's files: no other name has the same, and none leaves the directory.
+fn stem(name: &HostPattern) -> String {
+    let stem = match name {
+        HostPattern::Exact(_) => tls::file_stem(name),
+        // A `_` of the name itself is doubled, so that this is no other name's.
+        HostPattern::Wildcard(zone) => format!("_wildcard.{}", tls::file_stem(&HostPattern::Exact(zone.clone()))),
+    };
+    if stem.len() <= LONGEST_STEM { stem } else { format!("{}-{}", &stem[..LONGEST_STEM], short_hash(&stem)) }
+}
+
+fn short_hash(text: &str) -> String {
+    hex(&digest(&SHA256, text.as_bytes()).as_ref()[..6])
+}
+
+const DIRECTORY: &str = "acme";
+/// A file's name has at most 255 bytes, and some are written aside under a longer one.
+const LONGEST_STEM: usize = 200;
+/// Far more than any of these files holds.
+const LARGEST: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! Tends to all certificates: looks what is due, does it, and sleeps until the next.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use instant_acme::{Account, CertificateIdentifier, Error};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::aside;
+use super::challenges::Challenges;
+use super::files::Files;
+use super::memory::{Due, Held, Memory, Request};
+use super::order::Attempt;
+use super::problem::{self, Failure, Step, date};
+use super::proof::Tried;
+use super::record::Record;
+use super::report::{Activity, Report};
+use super::schedule::{self, Luck, Window};
+use super::transport::Transport;
+use super::{Settings, Wanted};
+use crate::metrics::{CertificateState, Metrics};
+
+/// All certificates of one gate.
+#[derive(Debug)]
+pub struct Acme {
+    files: Files,
+    challenges: Arc<Challenges>,
+    metrics: Arc<Metrics>,
+    record: Record,
+    wake: Notify,
+    /// In the order of the configuration.
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// What the certificates need of the gate around them.
+#[async_trait::async_trait]
+pub trait Surroundings: Send + Sync {
+    /// As they are in force; `None`: no certificate is wanted.
+    fn settings(&self) -> Option<Settings>;
+
+    /// Returns when the certificates in the files are those that are served.
+    async fn serve(&self);
+}
+
+/// An attempt whose end somebody waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// The certificate's.
+    pub name: String,
+    /// [`Report::attempts`] when it has ended.
+    pub attempts: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    wanted: Wanted,
+    request: Request,
+    memory: Memory,
+    held: Option<Held>,
+    due: Option<Due>,
+    step: Option<Step>,
+    attempts: u64,
+}
+
+/// What comes next.
+enum Task {
+    Order(Wanted),
+    /// Asking the authority when it would like the certificate to be renewed.
+    Poll(Wanted, Held),
+    Sleep(Duration),
+}
+
+impl Acme {
+    pub fn new(state_directory: &std::path::Path, challenges: Arc<Challenges>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            files: Files::new(state_directory),
+            challenges,
+            metrics,
+            record: Record::default(),
+            wake: Notify::new(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Does what is due, for ever. May be dropped at any moment; [`Acme::stop`] then tidies up.
+    pub async fn tend(&self, gate: &dyn Surroundings) {
+        loop {
+            let settings = gate.settings();
+            self.adopt(settings.as_ref()).await;
+            let task = self.next_task(SystemTime::now());
+            match (task, &settings) {
+                (Task::Order(wanted), Some(settings)) => {
+                    self.attempt(&wanted, settings, gate).await;
+                }
+                (Task::Poll(wanted, held), Some(settings)) => self.poll(&wanted, &held, settings).await,
+                (Task::Sleep(length), _) => self.sleep(length).await,
+                (Task::Order(_) | Task::Poll(..), None) => self.sleep(LONGEST_SLEEP).await,
+            }
+        }
+    }
+
+    /// The configuration may be another one.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// After [`Acme::tend`] was dropped: takes away what an attempt has left with a provider, in a second at most.
+    pub async fn stop(&self) {
+        self.record.withdraw_in_haste().await;
+    }
+
+    /// Asks for attempts now: for the certificate called `name`, or that has it among its names or hosts, or for all of
+    /// them. An attempt that is under way already will do. Empty: there is no such certificate.
+    pub fn renew(&self, name: Option<&str>) -> Vec<Awaited> {
+        let mut awaited = Vec::new();
+        for kept in self.kept.lock().iter_mut().filter(|kept| name.is_none_or(|name| kept.wanted.is_called(name))) {
+            if kept.step.is_none() {
+                kept.memory.ask();
+            }
+            awaited.push(Awaited { name: kept.wanted.name(), attempts: kept.attempts + 1 });
+        }
+        self.wake.notify_one();
+        awaited
+    }
+
+    /// All certificates, in the order of the configuration.
+    pub fn report(&self) -> Vec<Report> {
+        self.kept.lock().iter().map(Kept::report).collect()
+    }
+
+    async fn sleep(&self, length: Duration) {
+        let woken = pin!(self.wake.notified());
+        // No longer than a minute at once: the wall clock may be set meanwhile.
+        let _ = tokio::time::timeout(length.min(LONGEST_SLEEP), woken).await;
+    }
+
+    /// Takes over what is wanted now, with what is remembered of it.
+    async fn adopt(&self, settings: Option<&Settings>) {
+        let wanted = settings.map(|settings| settings.wanted.as_slice()).unwrap_or_default();
+        let is_known = |wanted: &&Wanted| self.kept.lock().iter().any(|kept| kept.wanted.name() == wanted.name());
+        let new: Vec<Wanted> = wanted.iter().filter(|wanted| !is_known(wanted)).cloned().collect();
+        let files = self.files.clone();
+        let load = move || -> Vec<_> {
+            let load = |wanted: Wanted| (files.memory(&wanted.certificate), files.held(&wanted.certificate), wanted);
+            new.into_iter().map(load).collect()
+        };
+        let loaded = if wanted.is_empty() { Vec::new() } else { aside(load).await.unwrap_or_default() };
+        let mut kept = self.kept.lock();
+        let mut before = std::mem::take(&mut *kept);
+        let Some(settings) = settings else { return self.measure(&[]) };
+        let directory = &settings.authority.config().directory;
+        for (memory, held, wanted) in loaded {
+            let request = Request::new(&wanted.certificate, directory);
+            before.push(Kept { wanted, request, memory, held, due: None, step: None, attempts: 0 });
+        }
+        for wanted in &settings.wanted {
+            let Some(at) = before.iter().position(|kept| kept.wanted.name() == wanted.name()) else { continue };
+            let mut known = before.swap_remove(at);
+            known.request = Request::new(&wanted.certificate, directory);
+            known.memory.forgive_if_changed(settings, &wanted.certificate);
+            known.wanted = wanted.clone();
+            kept.push(known);
+        }
+    }
+
+    fn next_task(&self, now: SystemTime) -> Task {
+        let mut kept = self.kept.lock();
+        for kept in kept.iter_mut() {
+            kept.due = Some(kept.memory.due(kept.held.as_ref(), &kept.request, now));
+        }
+        self.measure(&kept);
+        let earliest = kept.iter().filter_map(|kept| Some((kept.due?.at, kept))).min_by_key(|(at, _)| *at);
+        if let Some((at, kept)) = earliest
+            && at <= now
+        {
+            return Task::Order(kept.wanted.clone());
+        }
+        for kept in kept.iter() {
+            if let Some(held) = kept.held.as_ref().filter(|held| kept.memory.is_poll_due(held, now)) {
+                return Task::Poll(kept.wanted.clone(), held.clone());
+            }
+        }
+        let left = earliest.and_then(|(at, _)| at.duration_since(now).ok());
+        Task::Sleep(left.unwrap_or(LONGEST_SLEEP))
+    }
+
+    async fn attempt(&self, wanted: &Wanted, settings: &Settings, gate: &dyn Surroundings) {
+        let name = wanted.name();
+        let Some((request, held, replaces)) = self.begin(wanted, settings) else { return };
+        log::info!("acme: a certificate is asked for name={name} why=\"{}\"", self.why(&name));
+        let progress = |step: Step| self.with(&name, |kept| kept.step = Some(step));
+        let mut attempt = Attempt {
+            settings,
+            certificate: &wanted.certificate,
+            request: request.clone(),
+            held,
+            replaces,
+            files: &self.files,
+            challenges: &self.challenges,
+            record: &self.record,
+            progress: &progress,
+            transport: Transport::new(settings.authority.http.clone()),
+            deadline: Instant::now() + limit(settings, wanted),
+            tried: Tried::default(),
+        };
+        // On the heap: this is by far the largest of the futures here.
+        let outcome = Box::pin(attempt.run()).await;
+        let (files, certificate) = (self.files.clone(), wanted.certificate.clone());
+        let held = aside(move || files.held(&certificate)).await.ok().flatten();
+        let now = SystemTime::now();
+        match &outcome {
+            Ok(()) => self.with(&name, |kept| kept.memory.succeeded(request, now)),
+            Err(failure) => self.with(&name, |kept| kept.memory.failed(failure, now, luck())),
+        }
+        self.with(&name, |kept| kept.held = held);
+        self.save(wanted, outcome.is_ok()).await;
+        self.metrics.acme.order(&name, outcome.is_ok());
+        if outcome.is_ok() {
+            gate.serve().await;
+        }
+        self.log(&name, &outcome, now);
+        // Last: whoever waits for the end of the attempt looks at what has come of it.
+        self.with(&name, |kept| (kept.step, kept.attempts) = (None, kept.attempts + 1));
+    }
+
+    /// What the attempt begins with.
+    #[expect(clippy::type_complexity, reason = "three values that are used once, in the next line")]
+    fn begin(
+        &self,
+        wanted: &Wanted,
+        settings: &Settings,
+    ) -> Option<(Request, Option<Held>, Option<CertificateIdentifier<'static>>)> {
+        let salt = u64::from(luck().0) << 32 | u64::from(luck().0);
+        let mut all = self.kept.lock();
+        let kept = all.iter_mut().find(|kept| kept.wanted == *wanted)?;
+        kept.memory.try_with(settings, &wanted.certificate, salt);
+        kept.step = Some(Step::Account);
+        // Only its own authority knows what a certificate replaces.
+        let is_foreign = kept.memory.had.as_ref().is_some_and(|had| had.directory() != kept.request.directory());
+        let replaces = kept.held.as_ref().filter(|_| !is_foreign).and_then(|held| held.identifier.clone());
+        Some((kept.request.clone(), kept.held.clone(), replaces))
+    }
+
+    async fn save(&self, wanted: &Wanted, is_over: bool) {
+        let Some(memory) = self.kept.lock().iter().find(|kept| kept.wanted == *wanted).map(|kept| kept.memory.clone())
+        else {
+            return;
+        };
+        let (files, certificate) = (self.files.clone(), wanted.certificate.clone());
+        let saving = aside(move || {
+            if let Err(error) = files.save_memory(&certificate, &memory) {
+                log::error!(
+                    "acme: what is remembered of a certificate cannot be written, a restart forgets it: {error}"
+                );
+            }
+            if is_over {
+                files.drop_pending(&certificate);
+            }
+        });
+        // It has said all there is to say.
+        let _ = saving.await;
+    }
+
+    /// Asks the authority when it would like `held` to be renewed.
+    async fn poll(&self, wanted: &Wanted, held: &Held, settings: &Settings) {
+        let transport = Transport::new(settings.authority.http.clone());
+        let now = SystemTime::now();
+        let (answer, next) = match self.ask_window(held, settings, transport).await {
+            Ok((window, hint)) => (Some(Some(window)), schedule::next_poll(Some(hint), now)),
+            Err(Asked::Nobody) => (Some(None), schedule::next_poll(Some(Duration::MAX), now)),
+            Err(Asked::InVain(error)) => {
+                let why = problem::sentence(&error, None);
+                log::info!("acme: the authority does not say when to renew name={}: {why}", wanted.name());
+                (None, schedule::next_poll(Some(Duration::ZERO), now))
+            }
+        };
+        self.with(&wanted.name(), |kept| kept.memory.polled(held, answer, next));
+        self.save(wanted, false).await;
+    }
+
+    async fn ask_window(
+        &self,
+        held: &Held,
+        settings: &Settings,
+        transport: Transport,
+    ) -> Result<(Window, Duration), Asked> {
+        let identifier = held.identifier.as_ref().ok_or(Asked::Nobody)?;
+        let (files, directory) = (self.files.clone(), settings.authority.config().directory.clone());
+        let saved = aside(move || files.account(&directory)).await.ok().flatten().ok_or(Asked::Nobody)?;
+        let account = Account::builder_with_http(Box::new(transport)).from_credentials(saved.credentials).await;
+        let (info, hint) =
+            account.map_err(Asked::InVain)?.renewal_info(identifier).await.map_err(|error| match error {
+                Error::Unsupported(_) => Asked::Nobody,
+                error => Asked::InVain(error),
+            })?;
+        let (start, end) = (info.suggested_window.start.into(), info.suggested_window.end.into());
+        let explanation = info.explanation_url.map(|url| problem::plain(&url));
+        Ok((Window { start, end, explanation }, hint))
+    }
+
+    fn with(&self, name: &str, change: impl FnOnce(&mut Kept)) {
+        if let Some(kept) = self.kept.lock().iter_mut().find(|kept| kept.wanted.name() == name) {
+            change(kept);
+        }
+    }
+
+    fn why(&self, name: &str) -> &'static str {
+        let kept = self.kept.lock();
+        let due = kept.iter().find(|kept| kept.wanted.name() == name).and_then(|kept| kept.due);
+        due.map_or("", |due| due.why.as_str())
+    }
+
+    fn log(&self, name: &str, outcome: &Result<(), Failure>, now: SystemTime) {
+        let kept = self.kept.lock();
+        let Some(kept) = kept.iter().find(|kept| kept.wanted.name() == name) else { return };
+        let life = kept.held.as_ref().map(|held| held.life);
+        match outcome {
+            Ok(()) => {
+                let not_after = life.map_or_else(String::new, |life| date(life.not_after));
+                log::info!("acme: a certificate is had and served name={name} not_after={not_after}");
+            }
+            Err(failure) => {
+                let again = kept.memory.wait_until.map_or_else(String::new, date);
+                let level = if schedule::is_urgent(life, now) { log::Level::Error } else { log::Level::Warn };
+                let left = life.map_or_else(|| "none".to_owned(), |life| date(life.not_after));
+                log::log!(
+                    level,
+                    "acme: no certificate name={name} step=\"{}\" failures={} next_attempt={again} served_until={left}: {}",
+                    failure.step,
+                    kept.memory.failures,
+                    failure.sentence
+                );
+            }
+        }
+    }
+
+    fn measure(&self, kept: &[Kept]) {
+        self.metrics.acme.certificates(kept.iter().map(|kept| CertificateState {
+            certificate: kept.wanted.name(),
+            last_success: kept.memory.last_success,
+            next_attempt: kept.due.map(|due| due.at),
+            failures: kept.memory.failures,
+        }));
+    }
+}
+
+impl Kept {
+    fn report(&self) -> Report {
+        let activity = match &self.step {
+            Some(step) => Activity::Ordering(step.clone()),
+            None if self.due.is_some_and(|due| due.at > due.renewal) && self.memory.failures > 0 => Activity::Waiting,
+            None => Activity::Idle,
+        };
+        Report {
+            wanted: self.wanted.clone(),
+            activity,
+            held: self.held.clone(),
+            memory: self.memory.clone(),
+            due: self.due,
+            attempts: self.attempts,
+        }
+    }
+}
+
+impl Wanted {
+    fn is_called(&self, name: &str) -> bool {
+        let names = self.certificate.names.iter().map(ToString::to_string);
+        names.chain(self.hosts.iter().cloned()).any(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Why there is no window.
+enum Asked {
+    /// The authority does not speak of renewals.
+    Nobody,
+    InVain(Error),
+}
+
+/// How long one attempt may take: each name may wait for its record at all servers, and each challenge may cost another
+/// order.
+fn limit(settings: &Settings, wanted: &Wanted) -> Duration {
+    let names = u32::try_from(wanted.certificate.names.len()).unwrap_or(u32::MAX);
+    ATTEMPT_LIMIT + settings.authority.config().propagation.timeout.saturating_mul(names)
+}
+
+fn luck() -> Luck {
+    let mut bytes = [0; 4];
+    // Without random bytes there is no TLS either; what is left is a wait without its jitter.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    Luck(u32::from_be_bytes(bytes))
+}
+
+/// One attempt, without the time that records take to be seen.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(15 * 60);
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
