@@ -4,6 +4,7 @@
 //! configured*. Nothing a stranger sends ever becomes a label. A host that is configured no more takes its series along.
 
 mod acme;
+mod families;
 mod front_door;
 mod guard;
 mod hosts;
@@ -13,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
-};
+use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 pub use acme::{AcmeMetrics, CertificateState};
+use families::{
+    Families, counter, counter_vec, float_gauge, gauge, gauge_vec, histogram, histogram_vec, int_gauge_vec,
+};
+pub use families::{Family, Kind};
 pub use front_door::{Connections, FrontDoorMetrics, Handshake};
 pub use guard::{Fill, GuardMetrics, InForce, LoginOutcome};
 use hosts::HostMetrics;
@@ -30,6 +32,7 @@ use crate::request::RequestRecord;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    families: Vec<Family>,
     hosts: HostMetrics,
     requests_in_flight: IntGauge,
     gate_duration: Histogram,
@@ -103,20 +106,22 @@ impl Default for Metrics {
 impl Metrics {
     /// Makes a registry with every metric in it.
     pub fn new() -> Self {
-        let r = Registry::new();
+        let r = Families::default();
         #[cfg(target_os = "linux")]
-        register(&r, prometheus::process_collector::ProcessCollector::for_self());
+        r.register(
+            |name| if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge },
+            prometheus::process_collector::ProcessCollector::for_self(),
+        );
         let build = int_gauge_vec(&r, "build_info", "Always 1; the version that runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
             hosts: HostMetrics::new(&r),
             requests_in_flight: gauge(&r, "requests_in_flight", "Requests being answered now, WebSockets left out."),
-            gate_duration: made(
+            gate_duration: histogram(
                 &r,
-                Histogram::with_opts(HistogramOpts {
-                    common_opts: opts("gate_duration_seconds", "What the gate itself added to a forwarded request."),
-                    buckets: GATE_SECONDS.to_vec(),
-                }),
+                "gate_duration_seconds",
+                "What the gate itself added to a forwarded request.",
+                &GATE_SECONDS,
             ),
             denials: counter_vec(&r, "denials_total", "Requests and connections the gate turned away.", &["reason"]),
             front_door: FrontDoorMetrics::new(&r),
@@ -164,7 +169,8 @@ impl Metrics {
             ),
             acme: AcmeMetrics::new(&r),
             access_log_dropped: counter(&r, "access_log_dropped_total", "Access log lines dropped."),
-            registry: r,
+            families: r.known.take(),
+            registry: r.registry,
         };
         metrics.begin_at_zero();
         metrics
@@ -186,6 +192,11 @@ impl Metrics {
     /// What `/metrics` serves.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Everything that `/metrics` may serve, whether there is a sample of it yet or not.
+    pub fn families(&self) -> &[Family] {
+        &self.families
     }
 
     /// Counts one refusal.
@@ -335,47 +346,4 @@ fn retain_hosts<T: MetricVecBuilder>(family: &MetricVec<T>, keep: impl Fn(&str) 
 /// Has a counter say what is counted elsewhere, and never goes back.
 fn follow(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("hearthgate_{name}"), help)
-}
-
-fn register<C: Collector + 'static>(registry: &Registry, collector: C) {
-    registry.register(Box::new(collector)).expect("each name in this file is used once");
-}
-
-fn made<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
-    let collector = collector.expect("the names and labels in this file are valid");
-    register(registry, collector.clone());
-    collector
-}
-
-fn counter(r: &Registry, name: &str, help: &str) -> IntCounter {
-    made(r, IntCounter::with_opts(opts(name, help)))
-}
-
-fn counter_vec(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    made(r, IntCounterVec::new(opts(name, help), labels))
-}
-
-fn gauge(r: &Registry, name: &str, help: &str) -> IntGauge {
-    made(r, IntGauge::with_opts(opts(name, help)))
-}
-
-fn int_gauge_vec(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    made(r, IntGaugeVec::new(opts(name, help), labels))
-}
-
-fn gauge_vec(r: &Registry, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-    made(r, GaugeVec::new(opts(name, help), labels))
-}
-
-fn float_gauge(r: &Registry, name: &str, help: &str) -> Gauge {
-    made(r, Gauge::with_opts(opts(name, help)))
-}
-
-fn histogram_vec(r: &Registry, name: &str, help: &str, buckets: &[f64]) -> HistogramVec {
-    let options = HistogramOpts { common_opts: opts(name, help), buckets: buckets.to_vec() };
-    made(r, HistogramVec::new(options, &["host"]))
 }

@@ -1,8 +1,8 @@
 //! What is counted where clients arrive: connections, handshakes, WebSockets.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{Open, counter, counter_vec, gauge, int_gauge_vec};
+use super::{Families, Open, counter, counter_vec, gauge, int_gauge_vec};
 use crate::denial::Denial;
 
 /// Handles to the front door's metrics.
@@ -52,7 +52,7 @@ pub struct Connections {
 }
 
 impl FrontDoorMetrics {
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Families) -> Self {
         let websocket_bytes =
             counter_vec(r, "websocket_bytes_total", "WebSocket bytes relayed, while they are open.", &["direction"]);
         let metrics = Self {

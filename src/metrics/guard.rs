@@ -2,9 +2,9 @@
 
 use std::iter::Sum;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{counter, counter_vec, follow, gauge, int_gauge_vec, retain_hosts};
+use super::{Families, counter, counter_vec, follow, gauge, int_gauge_vec, retain_hosts};
 use crate::denial::Denial;
 
 /// Handles to the guard's metrics.
@@ -95,7 +95,7 @@ impl Sum for Fill {
 }
 
 impl GuardMetrics {
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Families) -> Self {
         let host_and_reason = ["host", "reason"];
         Self {
             refusals: counter_vec(r, "guard_refusals_total", "What the guard refused.", &host_and_reason),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
-use super::{BYTES, SECONDS, counter_vec, histogram_vec, retain_hosts};
+use super::{BYTES, Families, SECONDS, counter_vec, histogram_vec, retain_hosts};
 use crate::config::RequestClass;
 use crate::request::RequestRecord;
 
@@ -45,7 +45,7 @@ pub(super) struct Series {
 }
 
 impl HostMetrics {
-    pub fn new(r: &Registry) -> Self {
+    pub fn new(r: &Families) -> Self {
         Self {
             requests: counter_vec(r, "requests_total", "Finished requests.", &["host", "class", "code"]),
             duration: histogram_vec(

@@ -16,6 +16,7 @@ mod challenges;
 mod closed;
 mod command_line;
 mod connections;
+mod dashboards;
 mod distrust;
 mod drain;
 mod forwarding;
