@@ -50,6 +50,9 @@ pub struct SavedAccount {
     /// As the authority knows it.
     pub email: Option<String>,
     pub external_key_id: Option<String>,
+    /// Something was ordered with it.
+    #[serde(default)]
+    pub is_proven: bool,
     pub credentials: AccountCredentials,
 }
 
@@ -126,6 +129,13 @@ impl Files {
     /// The authority does not take this account any more.
     pub fn set_account_aside(&self, directory: &str) {
         set_aside(&self.account_file(directory), "the authority does not take it any more");
+    }
+
+    /// Whether there is room for an account.
+    pub fn try_writing(&self) -> io::Result<()> {
+        let path = self.directory.join("probe");
+        let tried = self.write(&path, &[0; PROBE_BYTES]);
+        durable::remove(&path).and(tried)
     }
 
     fn account_file(&self, directory: &str) -> PathBuf {
@@ -220,6 +230,8 @@ fn short_hash(text: &str) -> String {
 const DIRECTORY: &str = "acme";
 /// A file's name has at most 255 bytes, and some are written aside under a longer one.
 const LONGEST_STEM: usize = 200;
+/// More than an account takes.
+const PROBE_BYTES: usize = 4096;
 /// Far more than any of these files holds.
 const LARGEST: u64 = 1 << 20;
 

@@ -189,6 +189,8 @@ impl Acme {
     async fn attempt(&self, wanted: &Wanted, settings: &Settings, gate: &dyn Surroundings) {
         let name = wanted.name();
         let Some((request, held, replaces)) = self.begin(wanted, settings) else { return };
+        // Whatever becomes of the process, it is known that this was wanted.
+        self.save(wanted, false).await;
         log::info!("acme: a certificate is asked for name={name} why=\"{}\"", self.why(&name));
         let progress = |step: Step| self.with(&name, |kept| kept.step = Some(step));
         let mut attempt = Attempt {
@@ -226,7 +228,6 @@ impl Acme {
     }
 
     /// What the attempt begins with.
-    #[expect(clippy::type_complexity, reason = "three values that are used once, in the next line")]
     fn begin(
         &self,
         wanted: &Wanted,
@@ -395,3 +396,8 @@ fn luck() -> Luck {
 /// One attempt, without the time that records take to be seen.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(15 * 60);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,7 @@ impl Transport {
         let Ok(body) = body.collect().await;
         let is_get = head.method == Method::GET;
         let request = Request::from_parts(head, Full::new(body.to_bytes()));
+        *self.retry_after.lock() = None;
         let answer = self.client.send(request).await.map_err(|error| Error::Other(Box::new(error)))?;
         *self.retry_after.lock() = retry_after(answer.headers(), SystemTime::now());
         judge(answer, is_get)

@@ -8,8 +8,9 @@ use std::time::UNIX_EPOCH;
 use parking_lot::Mutex;
 
 use super::{
-    AwaitedAttempt, BanCause, BanList, BanReport, BanTarget, CertificateList, CertificateReport, Control, Explanation,
-    FailureCount, Listeners, NewBan, Refusal, ReloadOutcome, ReloadReport, Removal, Renewal, Standing, Status,
+    AcmeError, AcmeReport, AwaitedAttempt, BanCause, BanList, BanReport, BanTarget, CertificateList, CertificateReport,
+    CertificateSource, Control, Explanation, FailureCount, Listeners, NewBan, Refusal, ReloadOutcome, ReloadReport,
+    Removal, Renewal, Standing, Status,
 };
 use crate::client::ClientAddr;
 
@@ -117,5 +118,36 @@ impl Control for FakeGate {
             connections_open: 1,
             last_refusal: Some(Refusal { at: UNIX_EPOCH, reason: "method".into(), host: None, key: None }),
         }
+    }
+}
+
+/// The certificate of a host that an authority issues, with the failure of its last attempt.
+pub(crate) fn certificate(host: &str, failure: Option<&str>) -> CertificateReport {
+    let names = vec![host.to_owned(), format!("www.{host}")];
+    CertificateReport {
+        host: host.to_owned(),
+        names: vec![host.to_owned()],
+        source: CertificateSource::Acme,
+        served: None,
+        acme: Some(AcmeReport {
+            name: host.to_owned(),
+            names,
+            directory: "https://acme.test/directory".into(),
+            challenges: vec!["tls-alpn-01".into()],
+            profile: None,
+            state: "idle".into(),
+            step: None,
+            issuer: None,
+            not_after: failure.is_none().then_some(UNIX_EPOCH),
+            renew_at: Some(UNIX_EPOCH),
+            renew_because: None,
+            explanation_url: None,
+            next_attempt: Some(UNIX_EPOCH),
+            last_success: None,
+            last_attempt: None,
+            failures: u32::from(failure.is_some()),
+            last_error: failure.map(|why| AcmeError { step: "order".into(), sentence: why.to_owned() }),
+            attempts: 0,
+        }),
     }
 }

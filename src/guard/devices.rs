@@ -141,6 +141,11 @@ impl Devices {
         }
     }
 
+    /// Whether a credential is a known device's: good, or good until its time was over.
+    pub fn knows(&self, credential: Fingerprint, now: Moment) -> bool {
+        matches!(self.credit(credential, now), Credit::Good { .. } | Credit::Expired { .. })
+    }
+
     /// A credential was accepted: believed for `lifetime`. It keeps the device it belongs to, unless that was revoked.
     pub fn prove(&self, credential: Fingerprint, device: u64, lifetime: Duration, now: Moment) -> u64 {
         self.refused.remove(&credential);

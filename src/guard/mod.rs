@@ -218,7 +218,12 @@ impl Guard {
     pub fn closes_door_to(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> bool {
         config.bans.answer == config::BanAnswer::Close
             && self.ban_of(client, config, now).is_some()
-            && !self.devices.is_anyones_home(client.key(), config.known_device_lifetime, now)
+            && !self.is_home(client, config, now)
+    }
+
+    /// Whether somebody known lives at an address: who comes from there may be about to say so.
+    pub fn is_home(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> bool {
+        self.devices.is_anyones_home(client.key(), config.known_device_lifetime, now)
     }
 
     /// The ban in force for a client.
@@ -336,8 +341,7 @@ impl Guard {
     }
 
     fn turn_out(&self, network: IpNet, config: &config::Guard, now: Moment) {
-        let lifetime = config.known_device_lifetime;
-        self.bouncer.turn_out(network, &|client| self.devices.is_anyones_home(client.key(), lifetime, now));
+        self.bouncer.turn_out(network, &|client| self.is_home(client, config, now));
     }
 
     /// Bans a network by the operator's word, whoever lives there.

@@ -8,9 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connection;
 use super::places::{Admitted, PlaceLimits};
-use super::{Door, Role};
+use super::{Door, Role, claim_at, is_proxy};
 use crate::client::{ClientAddr, is_within};
 use crate::denial::Denial;
+use crate::exchange::Seat;
 use crate::metrics::Open;
 use crate::websocket::greet::End;
 use crate::websocket::relay::Cause;
@@ -59,9 +60,10 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, open:
         return false;
     }
     let limits = connection_limits(&door);
+    let seat = Arc::new(Seat::default());
     let admitted = match announced {
         true => door.connections.admit_unnamed(limits.total),
-        false => door.connections.admit(peer.key(), limits),
+        false => door.connections.admit(peer.key(), limits, &seat, || claim_at(&door, peer)),
     };
     let (guard, denied) = match admitted {
         Admitted::Yes(guard) => (guard, None),
@@ -71,7 +73,8 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, open:
             return false;
         }
     };
-    let arrival = connection::Arrival { socket, peer, role, announced, denied, guard, open };
+    let newcomer = connection::Newcomer { peer, role, announced, denied, seat };
+    let arrival = connection::Arrival { socket, newcomer, guard, open };
     tokio::spawn(connection::run(door, arrival));
     true
 }
@@ -80,7 +83,7 @@ fn begin(door: Arc<Door>, socket: TcpStream, peer: SocketAddr, role: Role, open:
 pub(super) fn is_closed_to(door: &Door, client: ClientAddr) -> bool {
     let (now, snapshot) = (door.guard.now(), door.snapshot.load());
     // Whom a trusted proxy comes for is in its requests.
-    if is_within(client.ip(), &snapshot.config.trusted_proxies.networks) {
+    if is_proxy(door, client) {
         return false;
     }
     door.guard.connected(client, now);

@@ -50,7 +50,7 @@ impl AcmeMetrics {
             ),
             failing: int_gauge_vec(
                 r,
-                "acme_consecutive_failures",
+                "acme_failing",
                 "Failed attempts since the last that did not fail.",
                 &certificate,
             ),

@@ -91,6 +91,14 @@ impl Asks {
     }
 }
 
+/// Whether a head shows a credential of a device that is known at `host`. Asked before the rest of the request is looked
+/// at: it costs nothing where nothing is shown, else a hash or two.
+pub fn shows_device(guard: &Guard, host: &str, headers: &HeaderMap) -> bool {
+    let bearer = headers.get(header::AUTHORIZATION).map(|field| guard.proof(host, token_in(field.as_bytes())));
+    let mut shown = [guard.cookie(host, headers), bearer].into_iter().flatten();
+    shown.any(|credential| guard.devices().knows(credential, guard.now()))
+}
+
 /// The token in an `Authorization`: here and in a WebSocket it is the same credential.
 pub(super) fn token_in(authorization: &[u8]) -> &[u8] {
     authorization.strip_prefix(b"Bearer ").unwrap_or(authorization)

@@ -49,6 +49,9 @@ pub(super) async fn pass(
     let shown: Vec<Fingerprint> = [asks.cookie, asks.bearer, proof].into_iter().flatten().collect();
     let policy = &accepted.route.policy;
     let visitor = guard.visitor(accepted.client, &shown, policy, guard.now());
+    if visitor.device.is_some() {
+        exchange.set_known(accepted.client);
+    }
     guard.admit(&visitor, &asks.asked(), policy, guard.now())?;
     // Only now: what nobody understands counts as a request like any other.
     let said = said.inspect_err(|denial| guard.refused(accepted.client, *denial, policy, guard.now()))?;
@@ -91,6 +94,9 @@ impl Request<'_> {
                 watch.websocket = Some(login);
             }
             _ => {}
+        }
+        if is_proven {
+            self.exchange.set_known(self.accepted.client);
         }
         let connection = &self.exchange.connection;
         if self.asks.is_upgrade {

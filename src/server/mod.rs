@@ -16,6 +16,7 @@ use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use sd_notify::NotifyState;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -125,14 +126,9 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         acme: Arc::new(Acme::new(&config.state_directory, challenges.clone(), metrics.clone())),
         draining: is_draining,
     });
-    let admin_server =
-        AdminServer::start(&config.admin, sockets.admin.take(), metrics.registry().clone(), gate.clone())
-            .await
-            .with_context(|| cannot_serve_socket(&config.admin.socket))?;
+    let admin_server = admin_server(&config, sockets.admin.take(), &gate).await?;
     let acceptors = sockets.serve(&door);
-    let mut tasks = background_tasks(&gate);
-    kept.tend(&mut tasks, &gate);
-    certificates::tend(&gate, &mut tasks);
+    let tasks = background_tasks(&gate, &kept);
     announce(&listeners);
     Ok(Running {
         listeners,
@@ -148,6 +144,11 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         access_log: access_log_writer,
         kept,
     })
+}
+
+async fn admin_server(config: &Config, tcp: Option<TcpListener>, gate: &Arc<Gate>) -> anyhow::Result<AdminServer> {
+    let started = AdminServer::start(&config.admin, tcp, gate.metrics.registry().clone(), gate.clone()).await;
+    started.with_context(|| cannot_serve_socket(&config.admin.socket))
 }
 
 fn cannot_serve_socket(socket: &Path) -> String {
@@ -196,7 +197,7 @@ fn announce(listeners: &Listeners) {
     );
 }
 
-fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
+fn background_tasks(gate: &Arc<Gate>, kept: &Kept) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let snapshot = gate.snapshot.load();
     for upstream in &snapshot.upstreams {
@@ -208,6 +209,8 @@ fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
         let gate = gate.clone();
         tasks.spawn(async move { gate.reloader.watch(interval).await });
     }
+    kept.tend(&mut tasks, gate);
+    certificates::tend(gate, &mut tasks);
     tasks
 }
 

@@ -26,6 +26,7 @@ mod guard_cookie;
 mod guard_lane;
 mod guard_limits;
 mod guard_logins;
+mod guard_places;
 mod guard_surface;
 mod guard_websockets;
 mod http2_bodies;
