@@ -48,6 +48,7 @@ impl Control for FakeGate {
             bans_active: 0,
             clients_hidden_behind: None,
             hosts: Vec::new(),
+            dynamic_dns: None,
             counters: BTreeMap::new(),
         }
     }

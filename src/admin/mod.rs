@@ -29,7 +29,10 @@ pub use guard::{
     Removal, Standing, address,
 };
 pub use server::AdminServer;
-pub use status::{Certificate, HostStatus, LastReload, Listeners, ReloadOutcome, ReloadReport, Status};
+pub use status::{
+    Certificate, DynamicDnsStatus, DynamicName, DynamicNameFailure, HostStatus, LastReload, Listeners, ReloadOutcome,
+    ReloadReport, Status,
+};
 
 /// What the running gate lets its operator see and do.
 #[async_trait::async_trait]

@@ -1,6 +1,7 @@
 //! The composition root: makes everything, gives everyone exactly what it uses, and ends it in order.
 
 mod certificates;
+mod dynamic_dns;
 mod gate;
 mod kept;
 mod sockets;
@@ -27,6 +28,7 @@ use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
+use crate::dynamic_dns::DynamicDns;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
@@ -124,6 +126,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
         acme: Arc::new(Acme::new(&config.state_directory, challenges.clone(), metrics.clone())),
+        dynamic_dns: Arc::new(DynamicDns::new(metrics.clone())),
         draining: is_draining,
     });
     let admin_server = admin_server(&config, sockets.admin.take(), &gate).await?;
@@ -205,6 +208,7 @@ fn background_tasks(gate: &Arc<Gate>, kept: &Kept) -> JoinSet<()> {
     }
     let interval = snapshot.config.reload.interval;
     tasks.spawn(refresh_certificates(gate.clone(), interval));
+    dynamic_dns::tend(&mut tasks, gate);
     if snapshot.config.reload.watch {
         let gate = gate.clone();
         tasks.spawn(async move { gate.reloader.watch(interval).await });
