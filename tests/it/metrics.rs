@@ -16,8 +16,8 @@ async fn a_request_is_counted_by_host_class_and_code_and_so_is_its_time() {
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nHost: unknown.test\r\n\r\n").await.status, 421);
     let total = begun.elapsed().as_secs_f64();
     let metric = |sample: &str| gate.metric(&format!("hearthgate_{sample}")).unwrap_or_default();
-    let page = "requests_total{class=\"page\",code=\"2xx\",host=\"ha.test\"}";
-    eventually("the page to be counted", || metric(page) == 1.0).await;
+    let file = "requests_total{class=\"static\",code=\"2xx\",host=\"ha.test\"}";
+    eventually("the file to be counted", || metric(file) == 1.0).await;
     let unknown = "requests_total{class=\"other\",code=\"4xx\",host=\"none\"}";
     eventually("the stranger to be counted", || metric(unknown) == 1.0).await;
     assert_eq!(metric("upstream_connections_total{host=\"ha.test\",reused=\"no\"}"), 1.0);
