@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 pub use seat::{Effort, Seat};
 
 use crate::client::ClientAddr;
+use crate::config::RequestClass;
 use crate::denial::Denial;
 use crate::websocket::deflate::Deflate;
 use crate::websocket::greet::Doorkeeper;
@@ -138,6 +139,8 @@ pub struct Exchange {
     pub handover: Option<Handover>,
     /// Set by the proxy once the request may be forwarded: for whom, and to which host.
     accepted: OnceLock<(ClientAddr, Arc<str>)>,
+    /// Set by the proxy once it knows what kind of request this is.
+    class: OnceLock<RequestClass>,
     /// Set by the proxy on a WebSocket that begins with a login.
     greeting: Mutex<Option<Greeting>>,
 }
@@ -165,6 +168,7 @@ impl Exchange {
             seat: Arc::default(),
             handover,
             accepted: OnceLock::new(),
+            class: OnceLock::new(),
             greeting: Mutex::default(),
         }
     }
@@ -182,6 +186,17 @@ impl Exchange {
     pub fn accept(&self, client: ClientAddr, host: Arc<str>) {
         // A request is accepted once; a second call would say the same.
         let _ = self.accepted.set((client, host));
+    }
+
+    /// It is known what kind of request this is.
+    pub fn classify(&self, class: RequestClass) {
+        // As with `accept`.
+        let _ = self.class.set(class);
+    }
+
+    /// What kind of request this is, if that is known.
+    pub fn class(&self) -> Option<RequestClass> {
+        self.class.get().copied()
     }
 
     /// The WebSocket begins with a login.

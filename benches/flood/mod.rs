@@ -47,9 +47,8 @@ impl Witness for Nobody {
 
 impl Scene {
     /// As an installation has it that configures nothing.
-    pub fn new(bans: Arc<BanList>) -> Self {
+    pub fn new(bans: Arc<BanList>, metrics: Arc<Metrics>) -> Self {
         let clock = Clock::start();
-        let metrics = Arc::new(Metrics::new());
         let guard = Guard::new(clock, &[7; 32], bans, metrics, Arc::new(NoConnections), Arc::new(Nobody));
         let policy = Policy {
             guard: Arc::new(config::Guard::default()),

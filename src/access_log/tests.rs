@@ -21,6 +21,8 @@ fn record(target: &str) -> RequestRecord {
         response_body_bytes: 1234,
         duration: Duration::from_micros(12_345),
         upstream_duration: Some(Duration::from_millis(11)),
+        gate_duration: None,
+        class: None,
         user_agent: Some("Home Assistant/2026.1".into()),
         reason: None,
     }

@@ -10,6 +10,7 @@ use crate::client::{ClientAddr, ClientKey};
 use crate::clock::Moment;
 use crate::config::{self, RequestClass};
 use crate::denial::Denial;
+use crate::metrics::Fill;
 
 /// Why a client was refused last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +51,8 @@ impl Refusals {
         self.0.sweep(now);
     }
 
-    pub fn size(&self) -> (usize, u64) {
-        (self.0.len(), self.0.evictions())
+    pub fn fill(&self) -> Fill {
+        self.0.fill()
     }
 }
 

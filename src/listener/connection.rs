@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::accept::{Counted, connection_limits, is_closed_to};
+use super::accept::{connection_limits, is_closed_to};
 use super::places::{Admitted, PlaceGuard};
 use super::presence::Traffic;
 use super::stream::ClientStream;
@@ -20,6 +20,7 @@ use crate::acme::ACME_TLS_ALPN;
 use crate::client::ClientAddr;
 use crate::denial::Denial;
 use crate::exchange::{Connection, Effort, Exchange, Greeting, Seat};
+use crate::metrics::{Handshake, Open};
 use crate::request::{Protocol, RequestRecord};
 use crate::routing::normal_host;
 use crate::websocket::greet::{self, Greeted, Parted, Terms};
@@ -31,7 +32,7 @@ pub(super) struct Arrival {
     pub socket: TcpStream,
     pub newcomer: Newcomer,
     pub guard: PlaceGuard,
-    pub counted: Counted,
+    pub open: Open,
 }
 
 /// What is known of it at that moment.
@@ -61,8 +62,8 @@ pub(super) async fn run(door: Arc<Door>, arrival: Arrival) {
 }
 
 async fn serve(door: &Arc<Door>, arrival: Arrival) {
-    let Arrival { socket, newcomer, guard, counted } = arrival;
-    let _counted = counted;
+    let Arrival { socket, newcomer, guard, open } = arrival;
+    let _open = open;
     let mut place = Some(guard);
     let greeting = async {
         let seat = newcomer.seat.clone();
@@ -174,26 +175,28 @@ async fn handshake(
         Ok(Ok(None)) => None,
         Ok(Ok(Some((stream, client_auth)))) => {
             let session = stream.get_ref().1;
-            let version = match session.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
-                _ => "1.2",
+            let is_tls_1_3 = session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+            let outcome = match session.handshake_kind() {
+                Some(rustls::HandshakeKind::Resumed) => Handshake::Resumed,
+                _ => Handshake::Full,
             };
-            let resumed = match session.handshake_kind() {
-                Some(rustls::HandshakeKind::Resumed) => "yes",
-                _ => "no",
-            };
-            door.metrics.handshakes.with_label_values(&[version, resumed]).inc();
+            door.metrics.front_door.shaken_hands(is_tls_1_3, outcome);
             Some((stream, client_auth))
         }
         Ok(Err(error)) => {
-            door.metrics.denied(tls_denial(&error));
+            handshake_failed(door, tls_denial(&error));
             None
         }
         Err(_) => {
-            door.metrics.denied(Denial::TlsTimeout);
+            handshake_failed(door, Denial::TlsTimeout);
             None
         }
     }
+}
+
+fn handshake_failed(door: &Door, denial: Denial) {
+    door.metrics.denied(denial);
+    door.metrics.front_door.handshake_failed(denial);
 }
 
 type ClientAuthShown = Option<Arc<rustls::ServerConfig>>;
@@ -249,8 +252,7 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
     let Upgraded { tunnel, exchange } = upgraded;
     let begun = std::time::Instant::now();
     let started = std::time::SystemTime::now();
-    door.metrics.websockets_open.inc();
-    let open = WebSocketGuard(door.metrics.websockets_open.clone());
+    let open = door.metrics.front_door.websocket_opened();
     let greeting = exchange.take_greeting();
     // Its own client's, who may have come through a trusted proxy.
     let client = exchange.client();
@@ -276,16 +278,18 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
     };
     let (cause, up, down) = match ended {
         Ok(greeted) => relay_rest(door, greeted, &exchange.connection).await,
-        Err(ended) => ended,
+        Err(ended) => {
+            door.metrics.front_door.websocket_moved(ended.1, ended.2);
+            ended
+        }
     };
     drop(open);
-    door.metrics.websockets_closed.with_label_values(&[cause]).inc();
-    door.metrics.websocket_bytes.with_label_values(&["up"]).inc_by(up);
-    door.metrics.websocket_bytes.with_label_values(&["down"]).inc_by(down);
+    door.metrics.front_door.websocket_closed(cause);
     door.access_log.log(RequestRecord {
         started,
         remote: exchange.client().ip(),
         host: exchange.host(),
+        class: exchange.class(),
         method: "GET".into(),
         target: String::new(),
         protocol: Protocol::WebSocket,
@@ -294,6 +298,7 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
         response_body_bytes: down,
         duration: begun.elapsed(),
         upstream_duration: None,
+        gate_duration: None,
         user_agent: None,
         reason: Some(cause),
     });
@@ -313,8 +318,10 @@ async fn relay_rest(door: &Door, greeted: Greeted, connection: &Connection) -> (
         Patience { idle: timeouts.websocket_idle, write_stall: timeouts.write_stall }
     };
     let Greeted { tunnel, up, down } = greeted;
+    let metrics = &door.metrics.front_door;
+    metrics.websocket_moved(up, down);
     let report = tokio::select! {
-        report = relay(tunnel, patience, door.draining.clone()) => report,
+        report = relay(tunnel, patience, door.draining.clone(), |up, down| metrics.websocket_moved(up, down)) => report,
         denial = connection.seat.turned_out() => {
             door.metrics.denied(denial);
             return (denial.reason(), up, down);
@@ -329,14 +336,6 @@ async fn relay_rest(door: &Door, greeted: Greeted, connection: &Connection) -> (
         door.metrics.denied(denial);
     }
     (report.cause.as_str(), up + report.up, down + report.down)
-}
-
-struct WebSocketGuard(prometheus::IntGauge);
-
-impl Drop for WebSocketGuard {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 /// How long and how much is read of a client that has been refused, so that it hears why: closing a socket with

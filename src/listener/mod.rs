@@ -99,6 +99,7 @@ impl Door {
             started: SystemTime::now(),
             remote,
             host: outcome.host,
+            class: None,
             method: outcome.method.to_owned(),
             target: outcome.target.to_owned(),
             protocol: Protocol::Http11,
@@ -107,6 +108,7 @@ impl Door {
             response_body_bytes: 0,
             duration: begun.elapsed(),
             upstream_duration: None,
+            gate_duration: None,
             user_agent: None,
             reason: outcome.denial.map(Denial::reason),
         };

@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 
-use super::{counter_vec, gauge_vec, int_gauge_vec};
+use super::{Families, counter_vec, gauge_vec, int_gauge_vec};
 
 /// Handles to the metrics of ACME.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct CertificateState {
 }
 
 impl AcmeMetrics {
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Families) -> Self {
         let certificate = ["certificate"];
         Self {
             orders: counter_vec(

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 
-use super::{counter_vec, gauge_vec, int_gauge_vec};
+use super::{Families, counter_vec, gauge_vec, int_gauge_vec};
 
 /// Handles to the metrics of dynamic DNS. A name that is no longer configured leaves nothing behind.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct DynamicDnsMetrics {
 }
 
 impl DynamicDnsMetrics {
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Families) -> Self {
         Self {
             updates: counter_vec(r, "dynamic_dns_updates_total", "Addresses sent to providers.", &["name", "outcome"]),
             last_success: gauge_vec(

@@ -1,8 +1,8 @@
 //! What is told to the operator: kinds are a closed set, destinations are named by the configuration.
 
-use prometheus::{IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec};
 
-use super::{counter, counter_vec};
+use super::{Families, counter, counter_vec};
 
 /// Handles to the metrics of events.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct EventMetrics {
 }
 
 impl EventMetrics {
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Families) -> Self {
         Self {
             events: counter_vec(r, "events_total", "What the operator may be told, by kind.", &["kind"]),
             messages: counter_vec(

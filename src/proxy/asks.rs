@@ -31,9 +31,9 @@ pub(super) struct Asks {
     pub presented: u64,
     /// The gate's own cookie.
     pub cookie: Option<Fingerprint>,
+    pub class: RequestClass,
     host: Arc<str>,
     reach: Reach,
-    class: RequestClass,
     is_read: bool,
     flow_id: Option<String>,
     content_type: Option<String>,

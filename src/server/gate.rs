@@ -9,9 +9,8 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use super::certificates;
-use super::dynamic_dns;
 use super::tidings::Tidings;
+use super::{certificates, dynamic_dns};
 use crate::acme::Acme;
 use crate::admin::{
     self, BanCause, BanList, BanReport, BanTarget, Certificate, CertificateList, Control, Explanation, FailureCount,
@@ -80,7 +79,7 @@ impl Control for Gate {
             connections_open: self.connections.open() as u64,
             bans_active: self.guard.bans().active() as u64,
             clients_hidden_behind: self.guard.clients_hidden_behind().map(ClientAddr::ip),
-            websockets_open: self.metrics.websockets_open.get().try_into().unwrap_or(0),
+            websockets_open: self.metrics.front_door.websockets_open(),
             hosts: hosts.collect(),
             dynamic_dns: dynamic_dns::status(&self.dynamic_dns, self.guard.clock()),
             counters: self.metrics.denial_counts(),
