@@ -30,6 +30,7 @@ pub mod dns;
 pub mod durable;
 pub mod exchange;
 pub mod guard;
+pub mod history;
 pub mod http_client;
 pub mod listener;
 pub mod metrics;

@@ -5,6 +5,7 @@
 
 mod acme;
 mod guard;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use prometheus::{
 
 pub use acme::{AcmeMetrics, CertificateState};
 pub use guard::{GuardMetrics, InForce};
+pub use totals::{Buckets, Totals};
 
 use crate::denial::Denial;
 use crate::request::RequestRecord;

@@ -110,7 +110,7 @@ fn closing_writes_all_that_was_handed_in() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("access.log");
     let dropped = counter();
-    let (log, writer) = AccessLog::start(&config(&file), dropped.clone()).unwrap();
+    let (log, writer) = AccessLog::start(&config(&file), dropped.clone(), Arc::default()).unwrap();
     for index in 0..100 {
         log.log(record(&format!("/{index}")));
     }
@@ -129,7 +129,7 @@ fn the_file_is_not_for_everyone() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("access.log");
-    let (_log, writer) = AccessLog::start(&config(&file), counter()).unwrap();
+    let (_log, writer) = AccessLog::start(&config(&file), counter(), Arc::default()).unwrap();
     writer.close();
     let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode & !0o640, 0, "{mode:o}");
@@ -137,7 +137,7 @@ fn the_file_is_not_for_everyone() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
-    let Err(error) = AccessLog::start(&config(Path::new("/nonexistent/access.log")), counter()) else {
+    let Err(error) = AccessLog::start(&config(Path::new("/nonexistent/access.log")), counter(), Arc::default()) else {
         panic!("opened a file in no directory")
     };
     assert!(error.to_string().contains("/nonexistent/access.log"), "{error}");
@@ -147,7 +147,7 @@ fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
 fn off_means_that_nothing_is_counted_as_lost() {
     let off = config::AccessLog { enabled: false, ..Default::default() };
     let dropped = counter();
-    let (log, writer) = AccessLog::start(&off, dropped.clone()).unwrap();
+    let (log, writer) = AccessLog::start(&off, dropped.clone(), Arc::default()).unwrap();
     log.log(record("/"));
     writer.close();
     assert_eq!(dropped.get(), 0);
@@ -158,7 +158,8 @@ fn a_full_queue_drops_and_counts_instead_of_waiting() {
     // No thread takes from this queue.
     let (queue, records) = sync_channel(2);
     let dropped = counter();
-    let log = AccessLog { queue: Some(queue), closed: Arc::default(), dropped: dropped.clone() };
+    let log =
+        AccessLog { queue: Some(queue), closed: Arc::default(), dropped: dropped.clone(), refusals: Arc::default() };
     for _ in 0..5 {
         log.log(record("/"));
     }

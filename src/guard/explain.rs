@@ -82,8 +82,13 @@ impl Guard {
             failures,
             attempts_in_flight,
             login_wait: self.ledger.wait_of(Who::Client(key), &config.login, now),
-            last_refusal: self.refusals.0.peek(&key, LastRefusal::clone),
+            last_refusal: self.last_refusal(client),
         }
+    }
+
+    /// Why a client was refused last.
+    pub fn last_refusal(&self, client: ClientAddr) -> Option<LastRefusal> {
+        self.refusals.0.peek(&client.key(), LastRefusal::clone)
     }
 
     /// Requests of a class that a client may send now.

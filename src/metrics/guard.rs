@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::{counter, counter_vec, gauge, int_gauge_vec};
+use super::{counter, counter_vec, gauge, int_gauge_vec, totals};
 use crate::denial::Denial;
 
 /// Handles to the guard's metrics.
@@ -66,6 +66,17 @@ impl GuardMetrics {
     /// An attempt to prove a session has ended.
     pub fn login_attempt(&self, kind: &'static str, outcome: &'static str) {
         self.login_attempts.with_label_values(&[kind, outcome]).inc();
+    }
+
+    /// Attempts that the application has refused, of all kinds.
+    pub(super) fn failed_logins(&self) -> f64 {
+        totals::sum(&self.login_attempts, |metric| totals::has(metric, "outcome", "failed"))
+    }
+
+    /// Known credentials and throttled accounts, as of the last sweep.
+    pub(super) fn standing(&self) -> (u64, u64) {
+        let count = |gauge: &IntGauge| gauge.get().try_into().unwrap_or_default();
+        (count(&self.credentials), count(&self.throttled_accounts))
     }
 
     /// A network was banned.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -13,18 +13,20 @@ use super::certificates;
 use crate::acme::Acme;
 use crate::admin::{
     self, BanCause, BanList, BanReport, BanTarget, Certificate, CertificateList, Control, Explanation, FailureCount,
-    HostStatus, Listeners, NewBan, RateLimitState, ReloadReport, Removal, Renewal, Status,
+    HostStatus, Listeners, NewBan, Overview, RateLimitState, RecentRefusal, ReloadReport, Removal, Renewal, Status,
 };
 use crate::bans::{Ban, Cause, Reason};
 use crate::client::{ClientAddr, is_within};
 use crate::config::{Config, RequestClass, UpstreamScheme};
 use crate::denial::Denial;
 use crate::guard::{Guard, LastRefusal};
+use crate::history::{History, Refusals, Refused};
 use crate::listener::Places;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::snapshot::Snapshot;
 use crate::tls::{CertificateOrigin, CertificateStore};
+use crate::upstream::health::{self, Condition};
 
 /// What the operator may see and do.
 pub(super) struct Gate {
@@ -38,6 +40,8 @@ pub(super) struct Gate {
     pub reloader: Reloader,
     pub guard: Arc<Guard>,
     pub acme: Arc<Acme>,
+    pub history: History,
+    pub refusals: Arc<Refusals>,
     pub draining: watch::Receiver<bool>,
 }
 
@@ -52,6 +56,7 @@ impl Control for Gate {
         let facts = self.certificates.facts();
         let hosts = snapshot.upstreams.iter().map(|upstream| {
             let certificate = facts.iter().find(|fact| fact.host == *upstream.host);
+            let condition = upstream.condition();
             let scheme = match upstream.config.scheme {
                 UpstreamScheme::Http => "http",
                 UpstreamScheme::Https => "https",
@@ -59,7 +64,9 @@ impl Control for Gate {
             HostStatus {
                 name: upstream.host.to_string(),
                 upstream: format!("{scheme}://{}", upstream.authority()),
-                health: upstream.condition().to_string(),
+                health: condition.to_string(),
+                is_up: is_up(condition),
+                advice: advice(condition),
                 certificate: certificate.map(|fact| Certificate {
                     not_after: fact.not_after,
                     self_signed: fact.origin == CertificateOrigin::SelfSigned,
@@ -78,6 +85,23 @@ impl Control for Gate {
             websockets_open: self.metrics.websockets_open.get().try_into().unwrap_or(0),
             hosts: hosts.collect(),
             counters: self.metrics.denial_counts(),
+        }
+    }
+
+    fn overview(&self) -> Overview {
+        let (totals, snapshot) = (self.metrics.totals(), self.snapshot.load());
+        let refusals = self.refusals.newest();
+        Overview {
+            at: SystemTime::now(),
+            status: self.status(),
+            unready: self.ready().err(),
+            certificates: certificates::list(self),
+            bans: self.bans(admin::BANS_SHOWN),
+            refusals: refusals.iter().map(|refused| self.recent(refused, &snapshot.config)).collect(),
+            refusals_passed_over: self.refusals.passed_over(),
+            known_credentials: totals.known_credentials,
+            throttled_accounts: totals.throttled_accounts,
+            hour: self.history.hour(self.guard.now()),
         }
     }
 
@@ -197,6 +221,23 @@ impl Gate {
         states
     }
 
+    /// The configuration's key is known only as long as it is the client's last refusal, where it depends on what was
+    /// asked for.
+    fn recent(&self, refused: &Refused, config: &Config) -> RecentRefusal {
+        let last = self.guard.last_refusal(ClientAddr::new(refused.client));
+        let last = last.filter(|last| Some(&*last.host) == refused.host.as_deref());
+        let denial = Denial::ALL.into_iter().find(|denial| denial.reason() == refused.reason);
+        let key = match (denial, last) {
+            (None | Some(Denial::RateLimit), Some(last)) => self.refusal(&last, config).key,
+            (None, None) => key_of(Denial::LoginThrottle).map(str::to_owned),
+            (Some(Denial::RateLimit), None) => Some("guard.rate_limits".to_owned()),
+            (Some(denial), _) => key_of(denial).map(str::to_owned),
+        };
+        let host = refused.host.as_ref().map(ToString::to_string);
+        let refusal = admin::Refusal { at: refused.at, reason: refused.reason.into(), host, key };
+        RecentRefusal { client: refused.client, refusal }
+    }
+
     fn refusal(&self, refusal: &LastRefusal, config: &Config) -> admin::Refusal {
         let host = config.hosts.iter().find(|host| host.name.to_string() == *refusal.host);
         admin::Refusal {
@@ -211,7 +252,7 @@ impl Gate {
     }
 }
 
-/// The key of the configuration behind one of the guard's refusals.
+/// The key of the configuration behind a refusal, if there is one.
 fn key_of(denial: Denial) -> Option<&'static str> {
     match denial {
         Denial::Banned => Some("guard.bans"),
@@ -220,7 +261,39 @@ fn key_of(denial: Denial) -> Option<&'static str> {
         Denial::StaleCredential | Denial::StaleGrant => Some("guard.login.repeats"),
         Denial::Unproven | Denial::NotPublic | Denial::OddPath => Some("hosts[].surface"),
         Denial::Onboarding => Some("hosts[].onboarding"),
+        Denial::ClientCertificate => Some("hosts[].client_ca_file"),
+        Denial::BodySize => Some("hosts[].body_size"),
+        Denial::SlowHead => Some("timeouts.request_head"),
+        Denial::SlowBody => Some("limits.body_rate"),
+        Denial::UriLength => Some("limits.uri_length"),
+        Denial::HeadSize => Some("limits.head_size"),
+        Denial::HeaderCount => Some("limits.header_count"),
+        Denial::Connections => Some("limits.connections"),
+        Denial::ConnectionsPerClient => Some("limits.connections_per_client"),
+        Denial::Requests => Some("limits.requests"),
+        Denial::RequestsPerClient => Some("limits.requests_per_client"),
+        Denial::BadForwarding => Some("trusted_proxies"),
+        Denial::Misdirected => Some("hosts"),
+        Denial::WriteStall => Some("timeouts.write_stall"),
         _ => None,
+    }
+}
+
+fn is_up(condition: Condition) -> Option<bool> {
+    match condition {
+        Condition::Unknown => None,
+        Condition::Healthy => Some(true),
+        Condition::Trouble(_) => Some(false),
+        // It answers; nobody has anything of its answers.
+        Condition::Distrusts { .. } => Some(true),
+    }
+}
+
+fn advice(condition: Condition) -> Option<String> {
+    match condition {
+        Condition::Unknown | Condition::Healthy => None,
+        Condition::Trouble(trouble) => Some(trouble.advice().to_owned()),
+        Condition::Distrusts { gate } => Some(health::distrust_advice(gate)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod certificates;
 mod gate;
 mod kept;
+mod sampling;
 mod sockets;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
+use crate::history::{History, Refusals};
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
@@ -81,7 +83,9 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let certificates = Arc::new(CertificateStore::new());
-    let (access_log, access_log_writer) = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
+    let refusals = Arc::new(Refusals::default());
+    let dropped = metrics.access_log_dropped.clone();
+    let (access_log, access_log_writer) = AccessLog::start(&config.access_log, dropped, refusals.clone())
         .context("cannot open the access log (access_log.file)")?;
     let mut sockets = Sockets::bind(&config, &options).await?;
     let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone()));
@@ -123,6 +127,8 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
         acme: Arc::new(Acme::new(&config.state_directory, challenges.clone(), metrics.clone())),
+        history: History::default(),
+        refusals,
         draining: is_draining,
     });
     let admin_server =
@@ -133,6 +139,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let mut tasks = background_tasks(&gate);
     kept.tend(&mut tasks, &gate);
     certificates::tend(&gate, &mut tasks);
+    tasks.spawn(sampling::sample(gate.clone()));
     announce(&listeners);
     Ok(Running {
         listeners,
