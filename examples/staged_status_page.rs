@@ -92,7 +92,7 @@ impl Control for Staged {
             bans: self.list(),
             refusals: refusals(),
             refusals_passed_over: 212,
-            known_credentials: 9,
+            known_devices: 9,
             throttled_accounts: 0,
             hour: Hour { samples: (0..SAMPLES).map(|at| (at > 20).then(|| sample(at))).collect() },
         }
@@ -203,23 +203,23 @@ fn certificate(host: &str, source: CertificateSource, days: u32, failed: Option<
 }
 
 fn refusals() -> Vec<RecentRefusal> {
-    let rows: [(u32, [u8; 4], &str, &str, Option<&str>); 7] = [
-        (14, [203, 0, 113, 9], "home.example.org", "banned", Some("guard.bans")),
-        (41, [203, 0, 113, 9], "home.example.org", "banned", Some("guard.bans")),
-        (160, [203, 0, 113, 9], "home.example.org", "login_throttle", Some("guard.login.max_failures")),
-        (420, [192, 0, 2, 77], "home.example.org", "not_public", Some("hosts[].surface")),
-        (425, [192, 0, 2, 77], "home.example.org", "odd_path", Some("hosts[].surface")),
-        (1300, [192, 0, 2, 201], "photos.example.org", "rate_limit", Some("guard.rate_limits.api")),
-        (2100, [198, 51, 100, 4], "home.example.org", "malformed", None),
+    let rows = [
+        (14, [203, 0, 113, 9], "home.example.org", "banned", "guard.bans"),
+        (41, [203, 0, 113, 9], "home.example.org", "banned", "guard.bans"),
+        (160, [203, 0, 113, 9], "home.example.org", "login_throttle", "guard.login.max_failures"),
+        (420, [192, 0, 2, 77], "home.example.org", "not_public", "hosts[].surface"),
+        (425, [192, 0, 2, 77], "home.example.org", "odd_path", "hosts[].surface"),
+        (1300, [192, 0, 2, 201], "photos.example.org", "rate_limit", "guard.rate_limits.api"),
+        (2100, [198, 51, 100, 4], "home.example.org", "malformed", ""),
     ];
     let now = SystemTime::now();
     let rows = rows.into_iter().map(|(age, client, host, reason, key)| RecentRefusal {
-        client: client.into(),
+        client: IpAddr::from(client),
         refusal: Refusal {
             at: now - age * Duration::from_secs(1),
             reason: reason.into(),
             host: Some(host.into()),
-            key: key.map(str::to_owned),
+            key: Some(key.to_owned()).filter(|key| !key.is_empty()),
         },
     });
     rows.collect()
@@ -249,9 +249,15 @@ fn sample(at: usize) -> Sample {
         ],
         failed_logins: (guesses * (1.0 + 3.0 * noise(9.0))).floor(),
         latency: Some(Latency { p50, p95: p50 * 3.4 + 0.09 * noise(10.0).powi(4) }),
-        connections: (6.0 + 8.0 * home + 3.0 * noise(11.0) + 9.0 * scan) as u32,
-        websockets: (2.0 + 4.0 * home) as u32,
+        own_p95: Some(0.0006 + 0.0004 * noise(12.0)),
+        connections: whole(6.0 + 8.0 * home + 3.0 * noise(11.0) + 9.0 * scan),
+        websockets: whole(2.0 + 4.0 * home),
         upstreams: 3,
         upstreams_up: if (78..86).contains(&at) { 2 } else { 3 },
     }
+}
+
+#[expect(clippy::cast_sign_loss, reason = "nothing on this stage is negative")]
+fn whole(value: f32) -> u32 {
+    value as u32
 }

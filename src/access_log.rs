@@ -56,17 +56,13 @@ enum Message {
 }
 
 impl AccessLog {
-    /// Opens the output and starts the thread. `dropped` counts lines that were lost, `refusals` keeps the newest of
-    /// what was refused.
+    /// Opens the output and starts the thread. `dropped` counts lines that were lost.
     ///
     /// # Errors
     ///
     /// If the file cannot be opened or the thread cannot be started.
-    pub fn start(
-        config: &config::AccessLog,
-        dropped: IntCounter,
-        refusals: Arc<Refusals>,
-    ) -> io::Result<(Self, AccessLogWriter)> {
+    pub fn start(config: &config::AccessLog, dropped: IntCounter) -> io::Result<(Self, AccessLogWriter)> {
+        let refusals = Arc::new(Refusals::default());
         let (done, finished) = sync_channel(0);
         let closed = Arc::new(AtomicBool::new(false));
         if !config.enabled {
@@ -85,6 +81,11 @@ impl AccessLog {
             drop(done);
         })?;
         Ok((log.clone(), AccessLogWriter { log, thread: Some(thread), finished }))
+    }
+
+    /// The newest of what was refused.
+    pub fn refusals(&self) -> Arc<Refusals> {
+        self.refusals.clone()
     }
 
     /// Hands in one finished request; drops and counts it if the queue is full or closed.

@@ -39,6 +39,8 @@ pub enum Denial {
     Requests,
     /// Over `limits.requests_per_client`.
     RequestsPerClient,
+    /// Nobody known, in a place that a newcomer needed at the address of a known device.
+    MadeRoom,
     /// No PROXY protocol header from a peer that must send one, or a broken one.
     ProxyProtocol,
     /// Not done within `timeouts.tls_handshake`.
@@ -91,7 +93,7 @@ pub enum Denial {
 
 impl Denial {
     /// All of them, for metrics that exist before they count.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::Malformed,
         Self::BadHost,
         Self::BadForwarding,
@@ -108,6 +110,7 @@ impl Denial {
         Self::ConnectionsPerClient,
         Self::Requests,
         Self::RequestsPerClient,
+        Self::MadeRoom,
         Self::ProxyProtocol,
         Self::TlsTimeout,
         Self::TlsName,
@@ -153,6 +156,7 @@ impl Denial {
             Self::ConnectionsPerClient => "connections_per_client",
             Self::Requests => "requests",
             Self::RequestsPerClient => "requests_per_client",
+            Self::MadeRoom => "made_room",
             Self::ProxyProtocol => "proxy_protocol",
             Self::TlsTimeout => "tls_timeout",
             Self::TlsName => "tls_name",
@@ -201,6 +205,7 @@ impl Denial {
             | Self::ConnectionsPerClient
             | Self::Requests
             | Self::RequestsPerClient
+            | Self::MadeRoom
             | Self::Unprovable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProxyProtocol
             | Self::TlsTimeout

@@ -3,17 +3,18 @@
 //! The front door makes an [`Exchange`] for each request; the proxy finds it in the session's digest. It holds facts
 //! and counters only: what they mean is decided by their readers.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+mod seat;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+
+pub use seat::{Effort, Seat};
 
 use crate::client::ClientAddr;
+use crate::config::RequestClass;
 use crate::denial::Denial;
 use crate::websocket::deflate::Deflate;
 use crate::websocket::greet::Doorkeeper;
@@ -30,35 +31,34 @@ pub struct Connection {
     pub client_auth: Option<Arc<rustls::ServerConfig>>,
     /// The connection is over a limit: its first request is answered with this and nothing else.
     pub denied: Option<Denial>,
+    /// Its own among those of its client.
+    pub seat: Arc<Seat>,
     /// Counts the request body bytes that arrived on an HTTP/2 connection, read or not.
     pub http2_body_bytes: AtomicU64,
     /// Counts the request body bytes of all streams that the proxy has read.
     pub body_bytes_read: AtomicU64,
     write_stalled: AtomicBool,
     proven: AtomicBool,
-    turned_out: AtomicBool,
-    turn: Notify,
 }
 
 impl Connection {
-    pub fn new(peer: ClientAddr, server_name: Option<Arc<str>>, denied: Option<Denial>) -> Self {
+    pub fn new(peer: ClientAddr, seat: Arc<Seat>, denied: Option<Denial>) -> Self {
         Self {
             peer,
-            server_name,
+            server_name: None,
             client_auth: None,
             denied,
+            seat,
             http2_body_bytes: AtomicU64::new(0),
             body_bytes_read: AtomicU64::new(0),
             write_stalled: AtomicBool::new(false),
             proven: AtomicBool::new(false),
-            turned_out: AtomicBool::new(false),
-            turn: Notify::new(),
         }
     }
 
-    /// The client has shown a certificate, as these settings demand.
-    pub fn with_client_auth(self, client_auth: Option<Arc<rustls::ServerConfig>>) -> Self {
-        Self { client_auth, ..self }
+    /// What the TLS handshake has shown: the name, and the settings by which the client had to show a certificate.
+    pub fn with_tls(self, server_name: Option<Arc<str>>, client_auth: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self { server_name, client_auth, ..self }
     }
 
     /// A stream has ended with some of its body unread, which will never be.
@@ -74,11 +74,15 @@ impl Connection {
     /// Somebody has proven a session on it.
     pub fn set_proven(&self) {
         self.proven.store(true, Relaxed);
+        self.seat.prove();
     }
 
     /// From here on it belongs to one WebSocket, which has yet to prove a session unless `is_proven`.
     pub fn begin_websocket(&self, is_proven: bool) {
         self.proven.store(is_proven, Relaxed);
+        if is_proven {
+            self.seat.prove();
+        }
     }
 
     pub fn is_proven(&self) -> bool {
@@ -88,17 +92,7 @@ impl Connection {
     /// The client was banned: the connection ends, unless somebody has proven a session on it.
     pub fn turn_out(&self) {
         if !self.is_proven() {
-            self.turned_out.store(true, SeqCst);
-            self.turn.notify_waiters();
-        }
-    }
-
-    /// Resolves when the client is turned out.
-    pub async fn turned_out(&self) {
-        // Registered before the look: neither order of the two loses it.
-        let turn = self.turn.notified();
-        if !self.turned_out.load(SeqCst) {
-            turn.await;
+            self.seat.ban();
         }
     }
 
@@ -139,10 +133,14 @@ pub struct ReturnedClient {
 pub struct Exchange {
     pub connection: Arc<Connection>,
     pub progress: Progress,
+    /// Its own among the requests in flight of its client.
+    pub seat: Arc<Seat>,
     /// Present on a request that asks for an upgrade.
     pub handover: Option<Handover>,
     /// Set by the proxy once the request may be forwarded: for whom, and to which host.
     accepted: OnceLock<(ClientAddr, Arc<str>)>,
+    /// Set by the proxy once it knows what kind of request this is.
+    class: OnceLock<RequestClass>,
     /// Set by the proxy on a WebSocket that begins with a login.
     greeting: Mutex<Option<Greeting>>,
 }
@@ -164,13 +162,41 @@ impl Exchange {
     /// `with_body`: whether any request body is still to come.
     pub fn new(connection: Arc<Connection>, with_body: bool, handover: Option<Handover>) -> Self {
         let progress = Progress { body_done: AtomicBool::new(!with_body), ..Progress::default() };
-        Self { connection, progress, handover, accepted: OnceLock::new(), greeting: Mutex::default() }
+        Self {
+            connection,
+            progress,
+            seat: Arc::default(),
+            handover,
+            accepted: OnceLock::new(),
+            class: OnceLock::new(),
+            greeting: Mutex::default(),
+        }
+    }
+
+    /// A known device asks, from `client`: the request keeps its seat, and so does its connection, unless that is a
+    /// trusted proxy's, which lends it to others as well.
+    pub fn set_known(&self, client: ClientAddr) {
+        self.seat.prove();
+        if client == self.connection.peer {
+            self.connection.seat.prove();
+        }
     }
 
     /// The request may be forwarded: its verified client, and its host as configured.
     pub fn accept(&self, client: ClientAddr, host: Arc<str>) {
         // A request is accepted once; a second call would say the same.
         let _ = self.accepted.set((client, host));
+    }
+
+    /// It is known what kind of request this is.
+    pub fn classify(&self, class: RequestClass) {
+        // As with `accept`.
+        let _ = self.class.set(class);
+    }
+
+    /// What kind of request this is, if that is known.
+    pub fn class(&self) -> Option<RequestClass> {
+        self.class.get().copied()
     }
 
     /// The WebSocket begins with a login.

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::HttpsConnector;
@@ -25,6 +26,8 @@ use crate::tls::{self, TlsError};
 pub const MAX_ANSWER: usize = 1 << 20;
 /// From connecting to the last byte of the answer.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// Authorities want to know who asks (RFC 8555, section 6.1).
+const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("hearthgate/", env!("CARGO_PKG_VERSION")));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -80,7 +83,8 @@ impl HttpClient {
     }
 
     /// Sends one request and reads all of its answer.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
+    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
+        request.headers_mut().entry(USER_AGENT).or_insert(OUR_NAME);
         let exchange = async {
             let (head, body) = self.client.request(request).await.map_err(|error| no_answer(&error))?.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {

@@ -18,7 +18,7 @@ use crate::acme::{self, Authority};
 use crate::admin::{LastReload, ReloadOutcome, ReloadReport};
 use crate::config::{self, CertificateSource, Config, UpstreamScheme, UpstreamVerification};
 use crate::dns::Dns;
-use crate::metrics::Metrics;
+use crate::metrics::{CertificateLife, Metrics};
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CertificateEntry, CertificateStore, ClientAuth, EntrySource, Prepared};
 use crate::upstream::{self, Upstream, UpstreamTls};
@@ -105,7 +105,7 @@ impl Builder {
         let store = self.certificates.clone();
         // Writing a self-signed certificate is the only thing that may take time; failing to is not fatal.
         let _ = tokio::task::spawn_blocking(move || store.commit(certificates)).await;
-        self.metrics.retain_hosts();
+        self.metrics.configured(snapshot.upstreams.iter().map(|upstream| upstream.host.clone()));
         snapshot.upstreams.iter().for_each(|upstream| upstream.publish());
         record_certificates(&self.metrics, &self.certificates);
         warn_of_unverified(&snapshot.config);
@@ -228,8 +228,12 @@ pub fn check(config: Config) -> Result<(), Unusable> {
 pub fn record_certificates(metrics: &Metrics, certificates: &CertificateStore) {
     let facts = certificates.facts();
     let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    let expiries = facts.iter().map(|fact| (fact.host.as_str(), seconds(fact.not_after)));
-    metrics.certificates(expiries, facts.iter().filter(|fact| fact.last_error.is_some()).count());
+    let lives = facts.iter().map(|fact| CertificateLife {
+        host: &fact.host,
+        not_before: seconds(fact.not_before),
+        not_after: seconds(fact.not_after),
+    });
+    metrics.certificates(lives, facts.iter().filter(|fact| fact.last_error.is_some()).count());
 }
 
 /// Reads the file on a thread that may wait for the disk.

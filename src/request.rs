@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::config::RequestClass;
+
 /// One finished request, as the access log and the metrics see it.
 ///
 /// `target` is raw and may hold secrets in its query: only the access log's redaction may print it.
@@ -13,6 +15,8 @@ pub struct RequestRecord {
     pub remote: IpAddr,
     /// The configured host that the request was for; `None` if it was for none of them.
     pub host: Option<std::sync::Arc<str>>,
+    /// What kind of request it was; `None` if it ended before anybody knew.
+    pub class: Option<RequestClass>,
     /// Empty if the head could not be parsed.
     pub method: String,
     /// Path and query as sent; empty if the head could not be parsed.
@@ -25,6 +29,9 @@ pub struct RequestRecord {
     pub duration: Duration,
     /// From the request's last routing decision to the head of the upstream's answer.
     pub upstream_duration: Option<Duration>,
+    /// What the gate itself has added, if the request was answered from behind: until it was sent on, and from the head
+    /// of the answer until that was passed on, without what others were waited for.
+    pub gate_duration: Option<Duration>,
     pub user_agent: Option<String>,
     /// Why the gate itself refused or failed the request, a word from a closed set.
     pub reason: Option<&'static str>,

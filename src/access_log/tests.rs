@@ -21,6 +21,8 @@ fn record(target: &str) -> RequestRecord {
         response_body_bytes: 1234,
         duration: Duration::from_micros(12_345),
         upstream_duration: Some(Duration::from_millis(11)),
+        gate_duration: None,
+        class: None,
         user_agent: Some("Home Assistant/2026.1".into()),
         reason: None,
     }
@@ -110,7 +112,7 @@ fn closing_writes_all_that_was_handed_in() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("access.log");
     let dropped = counter();
-    let (log, writer) = AccessLog::start(&config(&file), dropped.clone(), Arc::default()).unwrap();
+    let (log, writer) = AccessLog::start(&config(&file), dropped.clone()).unwrap();
     for index in 0..100 {
         log.log(record(&format!("/{index}")));
     }
@@ -129,7 +131,7 @@ fn the_file_is_not_for_everyone() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("access.log");
-    let (_log, writer) = AccessLog::start(&config(&file), counter(), Arc::default()).unwrap();
+    let (_log, writer) = AccessLog::start(&config(&file), counter()).unwrap();
     writer.close();
     let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode & !0o640, 0, "{mode:o}");
@@ -137,7 +139,7 @@ fn the_file_is_not_for_everyone() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
-    let Err(error) = AccessLog::start(&config(Path::new("/nonexistent/access.log")), counter(), Arc::default()) else {
+    let Err(error) = AccessLog::start(&config(Path::new("/nonexistent/access.log")), counter()) else {
         panic!("opened a file in no directory")
     };
     assert!(error.to_string().contains("/nonexistent/access.log"), "{error}");
@@ -147,7 +149,7 @@ fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
 fn off_means_that_nothing_is_counted_as_lost() {
     let off = config::AccessLog { enabled: false, ..Default::default() };
     let dropped = counter();
-    let (log, writer) = AccessLog::start(&off, dropped.clone(), Arc::default()).unwrap();
+    let (log, writer) = AccessLog::start(&off, dropped.clone()).unwrap();
     log.log(record("/"));
     writer.close();
     assert_eq!(dropped.get(), 0);

@@ -10,14 +10,46 @@ use instant_acme::{Account, Error, ExternalAccountKey, NewAccount};
 use super::aside;
 use super::files::{Files, SavedAccount};
 use super::problem::{self, Failure, Step};
-use super::transport::Transport;
+use super::transport::{Transport, persistent};
 use crate::config::{Acme, ExternalAccount};
 
 /// An account that can order.
 pub struct Opened {
     pub account: Account,
+    standing: Standing,
+}
+
+/// What is known of an account. Each refusal must not cost another one: authorities count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
     /// Made a moment ago: if the authority does not take it, another one would fare no better.
-    pub is_new: bool,
+    New,
+    /// Made earlier; nothing was ever ordered with it.
+    Unproven,
+    /// It has ordered something.
+    Proven,
+}
+
+impl Opened {
+    /// Whether an error on the way to an order means that this account is of no use any more, and another one may be.
+    pub fn is_lost(&self, error: &Error) -> bool {
+        let Error::Api(problem) = error else { return false };
+        match (problem::kind(problem), self.standing) {
+            ("accountDoesNotExist", Standing::Unproven | Standing::Proven) => true,
+            // Deactivated or revoked. Of an account that was never good for anything, it may mean something else.
+            ("unauthorized", Standing::Proven) => true,
+            _ => false,
+        }
+    }
+
+    /// Something was ordered with it.
+    pub async fn prove(&mut self, acme: &Acme, files: &Files) {
+        if self.standing == Standing::Proven {
+            return;
+        }
+        self.standing = Standing::Proven;
+        change(acme, files, |saved| SavedAccount { is_proven: true, ..saved }).await;
+    }
 }
 
 /// Loads the account, or makes one.
@@ -28,19 +60,21 @@ pub async fn open(acme: &Acme, transport: &Transport, files: &Files) -> Result<O
     match saved {
         // Another key of the authority's operator means another of its customers.
         Some(saved) if key_id.is_none() || saved.external_key_id.as_ref() == key_id => {
+            let standing = if saved.is_proven { Standing::Proven } else { Standing::Unproven };
             let email = saved.email.clone();
             let opened = Account::builder_with_http(Box::new(transport.clone())).from_credentials(saved.credentials);
             let account = opened.await.map_err(|error| failure(&error, transport))?;
+            let opened = Opened { account, standing };
             if email == acme.email {
-                return Ok(Opened { account, is_new: false });
+                return Ok(opened);
             }
-            match tell_contact(acme, &account, files).await {
-                Ok(()) => Ok(Opened { account, is_new: false }),
-                Err(error) if is_gone(&error) => replace(acme, transport, files).await,
+            match tell_contact(acme, &opened.account, files).await {
+                Ok(()) => Ok(opened),
+                Err(error) if opened.is_lost(&error) => replace(acme, transport, files).await,
                 Err(error) => {
                     let why = problem::sentence(&error, transport.retry_after());
                     log::warn!("acme: the account keeps its old contact, tried again next time: {why}");
-                    Ok(Opened { account, is_new: false })
+                    Ok(opened)
                 }
             }
         }
@@ -56,49 +90,52 @@ pub async fn replace(acme: &Acme, transport: &Transport, files: &Files) -> Resul
     create(acme, transport, files).await
 }
 
-/// Whether an error on the way to an order means that the account is of no use any more: unknown, deactivated, revoked.
-pub fn is_gone(error: &Error) -> bool {
-    let Error::Api(problem) = error else { return false };
-    matches!(problem::kind(problem), "accountDoesNotExist" | "unauthorized")
-}
-
 async fn create(acme: &Acme, transport: &Transport, files: &Files) -> Result<Opened, Failure> {
+    let unwritable =
+        |error| Failure::new(Step::Account, format!("the account cannot be kept in the state directory: {error}"));
+    // An account whose key cannot be kept is lost with the process, and authorities count them.
+    let trying = files.clone();
+    aside(move || trying.try_writing()).await?.map_err(unwritable)?;
     let contact = contact(acme);
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let external = acme.external_account.as_ref().map(external_key).transpose()?;
-    let builder = Account::builder_with_http(Box::new(transport.clone()));
-    let created = builder.create(&new, acme.directory.clone(), external.as_ref()).await;
+    let builder = || Account::builder_with_http(Box::new(transport.clone()));
+    let created = persistent!(builder().create(&new, acme.directory.clone(), external.as_ref()));
     let (account, credentials) = created.map_err(|error| failure(&error, transport))?;
-    // Before anything is ordered: an account whose key is lost cannot be used up to its end.
     let saved = SavedAccount {
         directory: acme.directory.clone(),
         email: acme.email.clone(),
         external_key_id: acme.external_account.as_ref().map(|account| account.key_id.clone()),
+        is_proven: false,
         credentials,
     };
     let writing = files.clone();
-    aside(move || writing.save_account(&saved)).await?.map_err(|error| {
-        Failure::new(Step::Account, format!("the account cannot be kept in the state directory: {error}"))
-    })?;
+    aside(move || writing.save_account(&saved)).await?.map_err(unwritable)?;
     log::info!("acme: an account was made directory={}", acme.directory);
-    Ok(Opened { account, is_new: true })
+    Ok(Opened { account, standing: Standing::New })
 }
 
 async fn tell_contact(acme: &Acme, account: &Account, files: &Files) -> Result<(), Error> {
     let contact = contact(acme);
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-    account.update_contacts(&contact).await?;
+    persistent!(account.update_contacts(&contact))?;
     log::info!("acme: the account's contact was changed directory={}", acme.directory);
-    let (files, directory, email) = (files.clone(), acme.directory.clone(), acme.email.clone());
+    let email = acme.email.clone();
+    change(acme, files, |saved| SavedAccount { email, ..saved }).await;
+    Ok(())
+}
+
+/// Changes what is written down of the account.
+async fn change(acme: &Acme, files: &Files, change: impl FnOnce(SavedAccount) -> SavedAccount + Send + 'static) {
+    let (files, directory) = (files.clone(), acme.directory.clone());
     let kept = aside(move || match files.account(&directory) {
-        Some(saved) => files.save_account(&SavedAccount { email, ..saved }),
+        Some(saved) => files.save_account(&change(saved)),
         None => Ok(()),
     });
-    if !matches!(kept.await, Ok(Ok(()))) {
-        log::warn!("acme: the account's file cannot be written, its contact is told again next time");
+    if let Ok(Err(error)) = kept.await {
+        log::warn!("acme: the file of the account cannot be written, the old one stays: {error}");
     }
-    Ok(())
 }
 
 fn contact(acme: &Acme) -> Vec<String> {

@@ -13,7 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-/// What is answered; shared by those who order and those who answer. At most [`MOST`]; the oldest leaves.
+/// What is answered; shared by those who order and those who answer. At most 16; the oldest leaves.
 #[derive(Default)]
 pub struct Challenges {
     answers: Mutex<Answers>,
@@ -41,7 +41,7 @@ pub enum UnusableChallenge {
 pub const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
 
 /// Orders are made one after another, each with one challenge at a time.
-pub const MOST: usize = 16;
+const MOST: usize = 16;
 
 #[derive(Default)]
 struct Answers {

@@ -50,6 +50,9 @@ pub struct SavedAccount {
     /// As the authority knows it.
     pub email: Option<String>,
     pub external_key_id: Option<String>,
+    /// Something was ordered with it.
+    #[serde(default)]
+    pub is_proven: bool,
     pub credentials: AccountCredentials,
 }
 
@@ -128,6 +131,13 @@ impl Files {
         set_aside(&self.account_file(directory), "the authority does not take it any more");
     }
 
+    /// Whether there is room for an account.
+    pub fn try_writing(&self) -> io::Result<()> {
+        let path = self.directory.join("probe");
+        let tried = self.write(&path, &[0; PROBE_BYTES]);
+        durable::remove(&path).and(tried)
+    }
+
     fn account_file(&self, directory: &str) -> PathBuf {
         self.directory.join(format!("account-{}.json", short_hash(directory)))
     }
@@ -198,7 +208,7 @@ fn issuer(der: &[u8]) -> Option<String> {
 
 fn set_aside(path: &Path, why: &str) {
     match durable::set_aside(path) {
-        Ok(aside) => log::error!("acme: {} is set aside as {}: {why}", path.display(), aside.display()),
+        Ok(aside) => log::warn!("acme: {} is set aside as {}: {why}", path.display(), aside.display()),
         Err(error) => log::error!("acme: {} cannot be used ({why}) nor set aside: {error}", path.display()),
     }
 }
@@ -220,6 +230,8 @@ fn short_hash(text: &str) -> String {
 const DIRECTORY: &str = "acme";
 /// A file's name has at most 255 bytes, and some are written aside under a longer one.
 const LONGEST_STEM: usize = 200;
+/// More than an account takes.
+const PROBE_BYTES: usize = 4096;
 /// Far more than any of these files holds.
 const LARGEST: u64 = 1 << 20;
 

@@ -25,6 +25,8 @@ pub struct Memory {
     /// Failed attempts since the last that did not fail.
     pub failures: u32,
     pub wait_until: Option<SystemTime>,
+    /// The operator wants another one, whatever the age of the one that is had.
+    pub is_asked: bool,
     /// When the authority found that a name is not ours.
     pub refused: Vec<SystemTime>,
     /// What the last attempt was made with; another wait begins with other settings.
@@ -87,10 +89,10 @@ pub struct Due {
 }
 
 impl Memory {
-    /// When the next attempt is due. `is_asked`: the operator does not want to wait.
-    pub fn due(&self, held: Option<&Held>, request: &Request, is_asked: bool, now: SystemTime) -> Due {
+    /// When the next attempt is due.
+    pub fn due(&self, held: Option<&Held>, request: &Request, now: SystemTime) -> Due {
         let (renewal, why) = match held {
-            _ if is_asked => return Due { renewal: now, why: Why::Asked, at: now },
+            _ if self.is_asked => (now, Why::Asked),
             None => (now, Why::Missing),
             Some(held) if !self.is_for(held, request) => (now, Why::Changed),
             Some(held) => schedule::renewal(held.life, self.window(held)),
@@ -127,6 +129,12 @@ impl Memory {
         self.renewal = Some(Suggestion { certificate: hex(&held.sha256), window, next_poll });
     }
 
+    /// The operator wants an attempt now, and others until one succeeds.
+    pub fn ask(&mut self) {
+        self.is_asked = true;
+        self.wait_until = None;
+    }
+
     /// An attempt begins, with these settings. Those that differ from the last ones deserve a chance at once.
     pub fn try_with(&mut self, settings: &Settings, certificate: &AcmeCertificate, salt: u64) {
         if !self.is_tried_with(settings, certificate) {
@@ -150,7 +158,8 @@ impl Memory {
     pub fn succeeded(&mut self, request: Request, now: SystemTime) {
         self.had = Some(request);
         (self.last_attempt, self.last_success) = (Some(now), Some(now));
-        (self.error, self.wait_until, self.renewal, self.failures) = (None, None, None, 0);
+        (self.error, self.wait_until, self.renewal) = (None, None, None);
+        (self.failures, self.is_asked) = (0, false);
         self.refused = schedule::still_counting(&self.refused, now);
     }
 
@@ -218,3 +227,6 @@ impl fmt::Debug for Fingerprint {
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@
 mod account;
 mod challenges;
 mod files;
+#[cfg(test)]
+mod fixtures;
 mod memory;
 mod order;
 mod problem;

@@ -16,7 +16,7 @@ use super::memory::{Held, Request};
 use super::problem::{self, Failure, Step, plain};
 use super::proof::Tried;
 use super::record::Record;
-use super::transport::Transport;
+use super::transport::{Transport, persistent};
 use super::{Settings, aside};
 use crate::config::AcmeCertificate;
 use crate::tls::{Certificate, CertificateError};
@@ -45,6 +45,13 @@ struct Issued {
     key: String,
 }
 
+/// What an attempt that ended half-way has left.
+enum Left {
+    Issued(Issued),
+    /// All was done but to say so.
+    Kept,
+}
+
 impl Attempt<'_> {
     /// Returns when the certificate is in its file.
     pub async fn run(&mut self) -> Result<(), Failure> {
@@ -56,7 +63,8 @@ impl Attempt<'_> {
         (self.progress)(Step::Account);
         let mut opened = account::open(self.settings.authority.config(), &self.transport, self.files).await?;
         let issued = match self.resume(&opened.account).await? {
-            Some(issued) => issued,
+            Some(Left::Kept) => return Ok(()),
+            Some(Left::Issued(issued)) => issued,
             None => {
                 let order = self.authorized_order(&mut opened).await?;
                 self.issue(order, opened.account.id()).await?
@@ -79,15 +87,18 @@ impl Attempt<'_> {
 
     async fn order(&self, opened: &mut Opened) -> Result<Order, Failure> {
         self.check_profile(&opened.account)?;
+        let acme = self.settings.authority.config();
         let ordered = match self.new_order(&opened.account).await {
-            Err(error) if account::is_gone(&error) && !opened.is_new => {
+            Err(error) if opened.is_lost(&error) => {
                 log::warn!("acme: the account is of no use any more, another is made: {}", self.sentence(&error));
-                *opened = account::replace(self.settings.authority.config(), &self.transport, self.files).await?;
+                *opened = account::replace(acme, &self.transport, self.files).await?;
                 self.new_order(&opened.account).await
             }
             ordered => ordered,
         };
-        ordered.map_err(|error| self.failure(Step::Order, &error))
+        let order = ordered.map_err(|error| self.failure(Step::Order, &error))?;
+        opened.prove(acme, self.files).await;
+        Ok(order)
     }
 
     async fn new_order(&self, account: &Account) -> Result<Order, Error> {
@@ -100,14 +111,14 @@ impl Attempt<'_> {
             }
         };
         if let Some(replaced) = &self.replaces {
-            match account.new_order(&order().replaces(replaced.clone())).await {
+            match persistent!(account.new_order(&order().replaces(replaced.clone()))) {
                 // Somebody else has replaced it, or it is none of this authority's, or the authority knows no ARI.
                 Err(Error::Api(problem)) if problem::kind(&problem) != "rateLimited" => {}
                 Err(Error::Unsupported(_)) => {}
                 ordered => return ordered,
             }
         }
-        account.new_order(&order()).await
+        persistent!(account.new_order(&order()))
     }
 
     fn check_profile(&self, account: &Account) -> Result<(), Failure> {
@@ -123,20 +134,21 @@ impl Attempt<'_> {
     }
 
     /// What an earlier attempt has ordered and not put into its file.
-    async fn resume(&self, account: &Account) -> Result<Option<Issued>, Failure> {
+    async fn resume(&self, account: &Account) -> Result<Option<Left>, Failure> {
         let (files, certificate) = (self.files.clone(), self.certificate.clone());
         let Some(pending) = aside(move || files.pending(&certificate)).await? else { return Ok(None) };
         let is_ours = pending.account == account.id() && pending.request == self.request;
-        if let Some(issued) = if is_ours { self.pick_up(account, pending).await? } else { None } {
+        let left = if is_ours { self.pick_up(account, pending).await? } else { None };
+        if left.is_some() {
             log::info!("acme: a certificate that was ordered before is picked up name={}", self.name());
-            return Ok(Some(issued));
+            return Ok(left);
         }
         self.drop_pending().await?;
         Ok(None)
     }
 
-    async fn pick_up(&self, account: &Account, pending: Pending) -> Result<Option<Issued>, Failure> {
-        let mut order = match account.order(pending.order).await {
+    async fn pick_up(&self, account: &Account, pending: Pending) -> Result<Option<Left>, Failure> {
+        let mut order = match persistent!(account.order(pending.order.clone())) {
             Ok(order) => order,
             Err(Error::Api(_)) => return Ok(None),
             Err(error) => return Err(self.failure(Step::Issue, &error)),
@@ -149,13 +161,12 @@ impl Attempt<'_> {
         };
         let issued = match finished {
             Ok(issued) => issued,
-            // Neither can it be had, nor is it in the way of another one.
-            Err(failure) if failure.retry_after.is_none() && failure.step == Step::Check => return Ok(None),
+            Err(failure) if failure.is_final => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        // The process may have ended after the file was written: the next certificate is another one.
-        let is_old = |new: &Certificate| self.held.as_ref().is_some_and(|held| held.sha256 == new.sha256());
-        Ok(Some(issued).filter(|issued| !self.parse(issued).as_ref().is_ok_and(is_old)))
+        let is_kept = |new: &Certificate| self.held.as_ref().is_some_and(|held| held.sha256 == new.sha256());
+        let is_kept = self.parse(&issued).as_ref().is_ok_and(is_kept);
+        Ok(Some(if is_kept { Left::Kept } else { Left::Issued(issued) }))
     }
 
     async fn issue(&self, mut order: Order, account: &str) -> Result<Issued, Failure> {
@@ -163,7 +174,7 @@ impl Attempt<'_> {
         let mut pause = FIRST_PAUSE;
         while order.state().status == OrderStatus::Pending {
             self.pause(&mut pause, Step::Issue).await?;
-            order.refresh().await.map_err(|error| self.failure(Step::Issue, &error))?;
+            self.refresh(&mut order).await?;
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| unmade(&error))?.serialize_pem();
         let pending = Pending {
@@ -180,7 +191,7 @@ impl Attempt<'_> {
 
     async fn finalize(&self, mut order: Order, key: String) -> Result<Issued, Failure> {
         let request = self.signing_request(&key).map_err(|error| unmade(&error))?;
-        order.finalize_csr(&request).await.map_err(|error| self.failure(Step::Issue, &error))?;
+        persistent!(order.finalize_csr(&request)).map_err(|error| self.failure(Step::Issue, &error))?;
         self.download(order, key).await
     }
 
@@ -205,16 +216,21 @@ impl Attempt<'_> {
                         || "the authority refuses the order and does not say why".to_owned(),
                         |problem| self.sentence(&Error::Api(problem)),
                     );
-                    return Err(Failure::new(Step::Issue, sentence));
+                    return Err(Failure { is_final: true, ..Failure::new(Step::Issue, sentence) });
                 }
                 OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing => {}
             }
             self.pause(&mut pause, Step::Issue).await?;
-            order.refresh().await.map_err(|error| self.failure(Step::Issue, &error))?;
+            self.refresh(&mut order).await?;
         }
-        let chain = order.certificate().await.map_err(|error| self.failure(Step::Issue, &error))?;
+        let chain = persistent!(order.certificate()).map_err(|error| self.failure(Step::Issue, &error))?;
         let chain = chain.ok_or_else(|| Failure::new(Step::Issue, "the authority shows no certificate"))?;
         Ok(Issued { chain, key })
+    }
+
+    async fn refresh(&self, order: &mut Order) -> Result<(), Failure> {
+        let refreshed = persistent!(async { order.refresh().await.map(|_| ()) });
+        refreshed.map_err(|error| self.failure(Step::Issue, &error))
     }
 
     /// Checks what was issued, and puts it into its file.
@@ -272,7 +288,8 @@ impl Attempt<'_> {
     }
 
     pub(super) fn failure(&self, step: Step, error: &Error) -> Failure {
-        Failure { retry_after: self.transport.retry_after(), ..Failure::new(step, self.sentence(error)) }
+        let (retry_after, is_final) = (self.transport.retry_after(), problem::is_final(error));
+        Failure { retry_after, is_final, ..Failure::new(step, self.sentence(error)) }
     }
 
     fn sentence(&self, error: &Error) -> String {

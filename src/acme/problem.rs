@@ -41,11 +41,13 @@ pub struct Failure {
     pub refused: usize,
     /// There is a certificate, and we cannot use it.
     pub is_issued: bool,
+    /// The authority has made up its mind about this order: asking again is of no use.
+    pub is_final: bool,
 }
 
 impl Failure {
     pub fn new(step: Step, sentence: impl Into<String>) -> Self {
-        Self { step, sentence: sentence.into(), retry_after: None, refused: 0, is_issued: false }
+        Self { step, sentence: sentence.into(), retry_after: None, refused: 0, is_issued: false, is_final: false }
     }
 }
 
@@ -78,6 +80,12 @@ pub fn sentence(error: &Error, retry_after: Option<SystemTime>) -> String {
         },
         other => format!("the authority's answer is not understood: {}", plain(&other.to_string())),
     }
+}
+
+/// Whether the same request would be answered alike.
+pub fn is_final(error: &Error) -> bool {
+    let Error::Api(problem) = error else { return false };
+    !matches!(kind(problem), "rateLimited" | "serverInternal" | "badNonce")
 }
 
 /// The last part of the problem's type (RFC 8555, section 6.7).

@@ -9,6 +9,7 @@ use instant_acme::{AuthorizationHandle, AuthorizationStatus, Authorizations, Cha
 use super::challenges::Answering;
 use super::order::{Attempt, FIRST_PAUSE};
 use super::problem::{self, Failure, Step};
+use super::transport::{is_bad_nonce, persistent};
 use crate::config::{Challenge, HostPattern};
 
 /// What was tried in one attempt, in vain.
@@ -57,7 +58,8 @@ impl Attempt<'_> {
     /// Shows all names of `order`. `false`: a challenge has failed, and the next one needs another order.
     pub(super) async fn authorize(&mut self, order: &mut Order) -> Result<bool, Failure> {
         for index in 0..order.state().authorizations.len() {
-            let wanted = self.look(order, index).await?;
+            let wanted = persistent!(self.look(order, index));
+            let wanted = wanted.map_err(|error| self.failure(Step::Order, &error))?;
             match wanted.status {
                 AuthorizationStatus::Valid => continue,
                 AuthorizationStatus::Pending => {}
@@ -76,12 +78,11 @@ impl Attempt<'_> {
         Ok(true)
     }
 
-    async fn look(&self, order: &mut Order, index: usize) -> Result<Wanted, Failure> {
+    async fn look(&self, order: &mut Order, index: usize) -> Result<Wanted, Error> {
         let mut authorizations = order.authorizations();
-        let authorization = nth(&mut authorizations, index).await.map_err(|error| self.failure(Step::Order, &error))?;
+        let authorization = nth(&mut authorizations, index).await?;
         let identifier = authorization.identifier().to_string();
-        let name = HostPattern::parse(&identifier)
-            .map_err(|_| Failure::new(Step::Order, "the authority asks about a name that was not ordered"))?;
+        let name = HostPattern::parse(&identifier).map_err(|_| Error::Str("the name in an authorization"))?;
         let offers = |kind: Challenge| authorization.challenges.iter().any(|offer| offer.r#type == on_the_wire(kind));
         let offered = [Challenge::Dns01, Challenge::TlsAlpn01, Challenge::Http01].into_iter().filter(|c| offers(*c));
         Ok(Wanted { name, status: authorization.status, offered: offered.collect() })
@@ -163,7 +164,7 @@ impl Attempt<'_> {
             let mut authorization =
                 nth(&mut authorizations, index).await.map_err(|error| self.failure(step(), &error))?;
             match authorization.challenge(on_the_wire(challenge)) {
-                Some(mut handle) => handle.set_ready().await,
+                Some(mut handle) => persistent!(handle.set_ready()),
                 None => return Ok(Outcome::NotReady("the authority does not offer it any more".into())),
             }
         };
@@ -226,7 +227,10 @@ impl Attempt<'_> {
             let mut authorizations = order.authorizations();
             let mut authorization =
                 nth(&mut authorizations, index).await.map_err(|error| self.failure(step.clone(), &error))?;
-            let state = authorization.refresh().await.map_err(|error| self.failure(step.clone(), &error))?;
+            let state = match authorization.refresh().await {
+                Err(error) if is_bad_nonce(&error) => continue,
+                refreshed => refreshed.map_err(|error| self.failure(step.clone(), &error))?,
+            };
             match state.status {
                 AuthorizationStatus::Valid => return Ok(Outcome::Proven),
                 AuthorizationStatus::Pending => {}

@@ -149,7 +149,7 @@ pub fn next_poll(hint: Option<Duration>, now: SystemTime) -> SystemTime {
 
 /// Whether a poll is due; one far ahead is from a time when the clock was wrong.
 pub fn is_poll_due(next: Option<SystemTime>, now: SystemTime) -> bool {
-    next.is_none_or(|next| next.duration_since(now).map_or(true, |left| left > LONGEST_POLL))
+    next.is_none_or(|next| next <= now || next.duration_since(now).is_ok_and(|left| left > LONGEST_POLL))
 }
 
 /// Whether a failed renewal is the operator's business by now: a third of what was left at its moment is gone.

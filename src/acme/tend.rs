@@ -60,7 +60,6 @@ struct Kept {
     memory: Memory,
     held: Option<Held>,
     due: Option<Due>,
-    is_asked: bool,
     step: Option<Step>,
     attempts: u64,
 }
@@ -117,7 +116,9 @@ impl Acme {
     pub fn renew(&self, name: Option<&str>) -> Vec<Awaited> {
         let mut awaited = Vec::new();
         for kept in self.kept.lock().iter_mut().filter(|kept| name.is_none_or(|name| kept.wanted.is_called(name))) {
-            kept.is_asked = kept.step.is_none();
+            if kept.step.is_none() {
+                kept.memory.ask();
+            }
             awaited.push(Awaited { name: kept.wanted.name(), attempts: kept.attempts + 1 });
         }
         self.wake.notify_one();
@@ -152,7 +153,7 @@ impl Acme {
         let directory = &settings.authority.config().directory;
         for (memory, held, wanted) in loaded {
             let request = Request::new(&wanted.certificate, directory);
-            before.push(Kept { wanted, request, memory, held, due: None, is_asked: false, step: None, attempts: 0 });
+            before.push(Kept { wanted, request, memory, held, due: None, step: None, attempts: 0 });
         }
         for wanted in &settings.wanted {
             let Some(at) = before.iter().position(|kept| kept.wanted.name() == wanted.name()) else { continue };
@@ -167,7 +168,7 @@ impl Acme {
     fn next_task(&self, now: SystemTime) -> Task {
         let mut kept = self.kept.lock();
         for kept in kept.iter_mut() {
-            kept.due = Some(kept.memory.due(kept.held.as_ref(), &kept.request, kept.is_asked, now));
+            kept.due = Some(kept.memory.due(kept.held.as_ref(), &kept.request, now));
         }
         self.measure(&kept);
         let earliest = kept.iter().filter_map(|kept| Some((kept.due?.at, kept))).min_by_key(|(at, _)| *at);
@@ -188,6 +189,8 @@ impl Acme {
     async fn attempt(&self, wanted: &Wanted, settings: &Settings, gate: &dyn Surroundings) {
         let name = wanted.name();
         let Some((request, held, replaces)) = self.begin(wanted, settings) else { return };
+        // Whatever becomes of the process, it is known that this was wanted.
+        self.save(wanted, false).await;
         log::info!("acme: a certificate is asked for name={name} why=\"{}\"", self.why(&name));
         let progress = |step: Step| self.with(&name, |kept| kept.step = Some(step));
         let mut attempt = Attempt {
@@ -221,11 +224,10 @@ impl Acme {
         }
         self.log(&name, &outcome, now);
         // Last: whoever waits for the end of the attempt looks at what has come of it.
-        self.with(&name, |kept| (kept.step, kept.is_asked, kept.attempts) = (None, false, kept.attempts + 1));
+        self.with(&name, |kept| (kept.step, kept.attempts) = (None, kept.attempts + 1));
     }
 
     /// What the attempt begins with.
-    #[expect(clippy::type_complexity, reason = "three values that are used once, in the next line")]
     fn begin(
         &self,
         wanted: &Wanted,
@@ -394,3 +396,8 @@ fn luck() -> Luck {
 /// One attempt, without the time that records take to be seen.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(15 * 60);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

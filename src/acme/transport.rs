@@ -18,6 +18,7 @@ use httpdate::HttpDate;
 use instant_acme::{BodyWrapper, BytesResponse, Error, Problem};
 use parking_lot::Mutex;
 
+use super::problem;
 use crate::http_client::HttpClient;
 
 /// One conversation with an authority; cheap to clone, clones share what was heard last.
@@ -49,6 +50,7 @@ impl Transport {
         let Ok(body) = body.collect().await;
         let is_get = head.method == Method::GET;
         let request = Request::from_parts(head, Full::new(body.to_bytes()));
+        *self.retry_after.lock() = None;
         let answer = self.client.send(request).await.map_err(|error| Error::Other(Box::new(error)))?;
         *self.retry_after.lock() = retry_after(answer.headers(), SystemTime::now());
         judge(answer, is_get)
@@ -62,6 +64,26 @@ impl instant_acme::HttpClient for Transport {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         Box::pin(self.clone().exchange(request))
     }
+}
+
+/// Repeats a request as long as the authority does not like its nonce (RFC 8555, section 6.5). The library does so twice;
+/// an authority behind several machines may need more.
+macro_rules! persistent {
+    ($request:expr) => {{
+        let mut left = crate::acme::transport::NONCES;
+        loop {
+            match $request.await {
+                Err(error) if left > 0 && crate::acme::transport::is_bad_nonce(&error) => left -= 1,
+                answered => break answered,
+            }
+        }
+    }};
+}
+pub(super) use persistent;
+
+/// Whether nothing has happened but that a nonce was refused.
+pub fn is_bad_nonce(error: &Error) -> bool {
+    matches!(error, Error::Api(problem) if problem::kind(problem) == "badNonce")
 }
 
 /// The answer as the library can read it.
@@ -92,6 +114,9 @@ fn retry_after(fields: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
         Err(_) => HttpDate::from_str(text).ok().map(SystemTime::from),
     }
 }
+
+/// How often a request is repeated; each time, the library tries three nonces.
+pub(super) const NONCES: u32 = 5;
 
 /// Six hours (RFC 9773, section 4.3.3).
 const DEFAULT_POLL_SECONDS: &str = "21600";

@@ -8,9 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use super::{
-    AwaitedAttempt, BanCause, BanList, BanReport, BanTarget, CertificateList, CertificateReport, CertificateSource,
-    Control, Explanation, FailureCount, HostStatus, LastReload, Listeners, NewBan, Overview, RecentRefusal, Refusal,
-    ReloadOutcome, ReloadReport, Removal, Renewal, ServedCertificate, Standing, Status,
+    AcmeError, AcmeReport, AwaitedAttempt, BanCause, BanList, BanReport, BanTarget, CertificateList, CertificateReport,
+    CertificateSource, Control, Explanation, FailureCount, HostStatus, LastReload, Listeners, NewBan, Overview,
+    RecentRefusal, Refusal, ReloadOutcome, ReloadReport, Removal, Renewal, ServedCertificate, Standing, Status,
 };
 use crate::client::ClientAddr;
 use crate::history::{Hour, SAMPLES, Sample};
@@ -170,8 +170,39 @@ pub(crate) fn overview() -> Overview {
         bans: BanList::default(),
         refusals: vec![RecentRefusal { client: IpAddr::from([203, 0, 113, 7]), refusal }],
         refusals_passed_over: 0,
-        known_credentials: 4,
+        known_devices: 4,
         throttled_accounts: 1,
         hour,
+    }
+}
+
+/// The certificate of a host that an authority issues, with the failure of its last attempt.
+pub(crate) fn certificate(host: &str, failure: Option<&str>) -> CertificateReport {
+    let names = vec![host.to_owned(), format!("www.{host}")];
+    CertificateReport {
+        host: host.to_owned(),
+        names: vec![host.to_owned()],
+        source: CertificateSource::Acme,
+        served: None,
+        acme: Some(AcmeReport {
+            name: host.to_owned(),
+            names,
+            directory: "https://acme.test/directory".into(),
+            challenges: vec!["tls-alpn-01".into()],
+            profile: None,
+            state: "idle".into(),
+            step: None,
+            issuer: None,
+            not_after: failure.is_none().then_some(UNIX_EPOCH),
+            renew_at: Some(UNIX_EPOCH),
+            renew_because: None,
+            explanation_url: None,
+            next_attempt: Some(UNIX_EPOCH),
+            last_success: None,
+            last_attempt: None,
+            failures: u32::from(failure.is_some()),
+            last_error: failure.map(|why| AcmeError { step: "order".into(), sentence: why.to_owned() }),
+            attempts: 0,
+        }),
     }
 }

@@ -23,8 +23,8 @@ pub struct Overview {
     pub refusals: Vec<RecentRefusal>,
     /// Refusals that came too fast to be listed, since the start.
     pub refusals_passed_over: u64,
-    /// Credentials that were accepted and are remembered.
-    pub known_credentials: u64,
+    /// Devices that have logged in and are remembered.
+    pub known_devices: u64,
     /// Accounts on which strangers have to wait.
     pub throttled_accounts: u64,
     pub hour: Hour,

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::*;
-use crate::admin::fixtures::FakeGate;
-use crate::admin::{BanList, BanTarget, Client, ClientError, NewBan, ReloadOutcome};
+use crate::admin::fixtures::{FakeGate, certificate};
+use crate::admin::{AwaitedAttempt, BanList, BanTarget, Client, ClientError, NewBan, ReloadOutcome, Renew};
 use crate::config::Secret;
 
 struct Fixture {
@@ -362,4 +362,35 @@ async fn a_socket_that_another_gate_has_taken_over_is_not_removed() {
     let _other = std::os::unix::net::UnixListener::bind(&fixture.socket).unwrap();
     fixture.server.stop().await;
     assert!(fixture.socket.exists());
+}
+
+#[tokio::test]
+async fn the_client_lists_certificates_and_has_them_renewed() {
+    let fixture = start(None).await;
+    let client = Client::new(&fixture.socket);
+    assert!(client.certificates().await.unwrap().certificates.is_empty());
+    let home = certificate("ha.example.org", Some("the authority\nsays no"));
+    fixture.gate.certificates.lock().push(home.clone());
+    assert_eq!(client.certificates().await.unwrap().certificates, [home]);
+    let awaited = [AwaitedAttempt { name: "ha.example.org".into(), attempts: 1 }];
+    let renewal = client.renew(&Renew { name: Some("www.ha.example.org".into()) }).await.unwrap();
+    assert_eq!(renewal.awaited, awaited);
+    assert_eq!(client.renew(&Renew { name: None }).await.unwrap().awaited[0].attempts, 2);
+    let refused = client.renew(&Renew { name: Some("other.example.org".into()) }).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Declined(why) if why == "no such certificate"), "{refused}");
+    fixture.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_not_understood_is_refused() {
+    let fixture = start(None).await;
+    for body in ["", "{", "[1]", "{\"nama\": \"x\"}", "{\"name\": 1}"] {
+        let request =
+            format!("POST /certificates HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = exchange(UnixStream::connect(&fixture.socket).await.unwrap(), &request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{body}: {answer}");
+    }
+    // Nobody gets there over TCP.
+    assert!(fixture.get("/certificates").await.starts_with("HTTP/1.1 404 "));
+    fixture.server.stop().await;
 }

@@ -123,6 +123,11 @@ impl BanList {
         order.len().saturating_sub(order.over)
     }
 
+    /// The most networks that are remembered.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Bans in force that made room for newer ones.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Relaxed)

@@ -63,6 +63,9 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them, for metrics that exist before they count.
+    pub const ALL: [Self; 2] = [Self::Login, Self::Operator];
+
     /// The word for metrics, logs and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

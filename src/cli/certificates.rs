@@ -273,7 +273,8 @@ fn render_acme(
     }
     if let Some(at) = acme.renew_at {
         let because = acme.renew_because.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-        line("renewal", &format!("{}{because}", moment(at)))?;
+        let at = if at > now { moment(at) } else { "due".to_owned() };
+        line("renewal", &format!("{at}{because}"))?;
     }
     if let Some(url) = &acme.explanation_url {
         line("explanation", &plain(url))?;

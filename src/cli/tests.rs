@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::admin::AdminServer;
-use crate::admin::fixtures::FakeGate;
+use crate::admin::fixtures::{FakeGate, certificate};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Arguments::try_parse_from(line.split_whitespace()).map(|arguments| arguments.command)
@@ -37,7 +37,9 @@ fn check_has_two_spellings() {
 
 #[test]
 fn the_configuration_has_a_usual_place() {
-    for command in ["run", "check", "reload", "status", "bans list", "bans remove ::1", "explain ::1"] {
+    for command in
+        ["run", "check", "reload", "status", "certificates list", "bans list", "bans remove ::1", "explain ::1"]
+    {
         let default = parse(&format!("hearthgate {command}")).unwrap();
         let named = parse(&format!("hearthgate {command} --config /etc/hearthgate/hearthgate.yaml")).unwrap();
         assert_eq!(default, named);
@@ -59,6 +61,10 @@ fn wrong_usage_exits_with_2_and_help_with_0() {
         "hearthgate bans add 0.0.0.0/0 --for 7d",
         "hearthgate bans add 203.0.113.9 --for ever",
         "hearthgate bans remove everyone",
+        "hearthgate certificates",
+        "hearthgate certificates show",
+        "hearthgate certificates renew",
+        "hearthgate certificates renew ha.example.org --all",
         "hearthgate explain",
         "hearthgate explain 203.0.113.0/24",
         "hearthgate bans explain ha.example.org",
@@ -111,6 +117,9 @@ fn no_gate_is_said_in_one_line() {
         "bans add 203.0.113.9 --for 7d",
         "bans remove 203.0.113.9",
         "bans explain 203.0.113.9",
+        "certificates list",
+        "certificates show a.b",
+        "certificates renew --all",
         "explain 203.0.113.9 --json",
     ] {
         let (_, result) = run_line(&format!("hearthgate {command} --socket /nonexistent/admin.sock"));
@@ -246,5 +255,43 @@ fn explain_has_two_places() {
     let (json, _) = gate.run(&["explain", "2001:db8::9", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["counted_as"], &json["ban"]), (&"2001:db8::/64".into(), &serde_json::Value::Null));
+    gate.stop();
+}
+
+#[test]
+fn certificates_are_listed_shown_and_renewed() {
+    let gate = Answering::start();
+    let failed = |text: &str| (format!("hearthgate: {text}\n"), Exit::Failed);
+    let good = |text: &str| (text.to_owned(), Exit::Good);
+    let (home, other) = (certificate("ha.example.org", None), certificate("other.example.org", Some("no\nmore")));
+    gate.gate.certificates.lock().extend([home, other]);
+
+    let (list, exit) = gate.run(&["certificates", "list"]);
+    assert_eq!((list.lines().count(), exit), (3, Exit::Good), "{list}");
+    assert!(list.contains("failed once: order: no more"), "{list}");
+    let (json, _) = gate.run(&["certificates", "list", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["certificates"][0]["acme"]["next_attempt"], "1970-01-01T00:00:00Z");
+
+    let (text, exit) = gate.run(&["certificates", "show", "WWW.ha.example.org"]);
+    assert!(text.starts_with("ha.example.org\n  names ") && exit == Exit::Good, "{text}");
+    let (json, _) = gate.run(&["certificates", "show", "ha.example.org", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["source"], &json["served"]), (&"acme".into(), &serde_json::Value::Null));
+    let unknown = "no host or certificate is called x; `hearthgate certificates list` shows all";
+    assert_eq!(gate.run(&["certificates", "show", "x"]), failed(unknown));
+
+    let had = "ha.example.org: had, valid until 1970-01-01T00:00:00Z\n";
+    let again = "next attempt at 1970-01-01T00:00:00Z";
+    let why = format!("other.example.org: order: no more; {again}");
+    assert_eq!(gate.run(&["certificates", "renew", "ha.example.org"]), good(had));
+    assert_eq!(gate.run(&["certificates", "renew", "other.example.org"]), failed(&why));
+    assert_eq!(gate.run(&["certificates", "renew", "--all"]), (format!("{had}hearthgate: {why}\n"), Exit::Failed));
+    let asked = gate.run(&["certificates", "renew", "other.example.org", "--no-wait"]);
+    assert_eq!(asked, good("other.example.org: asked for\n"));
+    assert_eq!(gate.run(&["certificates", "renew", "x"]), failed("no such certificate"));
+    let (json, exit) = gate.run(&["certificates", "renew", "ha.example.org", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json[0]["name"], &json[0]["attempts"], exit), (&"ha.example.org".into(), &3.into(), Exit::Good));
     gate.stop();
 }

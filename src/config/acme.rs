@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::node::{Kind, Node};
 use super::read::Section;
 use super::values::{self, Input, Zero, quoted};
@@ -211,6 +214,11 @@ fn external_account(section: &mut Section<'_>) -> Option<ExternalAccount> {
     let mut section = section.section("external_account");
     let key_id = section.read("key_id", |input| Ok(input.strict_text("the key's name")?.to_owned()));
     let hmac_key = section.secret("hmac_key");
+    if let Some(key) = &hmac_key
+        && URL_SAFE_NO_PAD.decode(key.expose().trim_end_matches('=')).is_err()
+    {
+        section.conflict("hmac_key", &[], "it is not base64url, as authorities give such keys: copy it again");
+    }
     if present {
         for key in ["key_id", "hmac_key"].into_iter().filter(|key| !section.has(key)) {
             section.missing(key);
@@ -285,21 +293,19 @@ pub(super) fn certificate(section: &mut Section<'_>, own: &[HostPattern], means:
     }
     let present = section.has("certificate");
     let mut section = section.section("certificate");
+    let (chain_file, key_file) = (section.path("chain_file"), section.path("key_file"));
+    let acme = section.section("acme");
     let source = if section.has("acme") {
         for key in ["chain_file", "key_file"].into_iter().filter(|key| section.has(key)) {
             section.conflict(key, &[], "files and `acme` exclude each other: keep one");
         }
-        let certificate = acme_certificate(section.section("acme"), own, means);
-        (section.path("chain_file"), section.path("key_file"));
-        CertificateSource::Acme(certificate)
+        CertificateSource::Acme(acme_certificate(acme, own, means))
     } else {
-        let (chain_file, key_file) = (section.path("chain_file"), section.path("key_file"));
         if present {
             for key in ["chain_file", "key_file"].into_iter().filter(|key| !section.has(key)) {
                 section.missing(key);
             }
         }
-        section.take("acme");
         match (chain_file, key_file) {
             (Some(chain_file), Some(key_file)) => CertificateSource::Files(CertificateFiles { chain_file, key_file }),
             _ => CertificateSource::SelfSigned,

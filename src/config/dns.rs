@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::Secret;
 use super::acme::{https_url, resolver};
 use super::names;
@@ -167,7 +170,14 @@ fn rfc2136(section: &mut Section<'_>) -> Option<Rfc2136> {
         (false, false) => section.missing("key"),
         (true, false) | (false, true) => {}
     }
-    Some(Rfc2136 { server: server?, key_name: key_name?, algorithm, key: key.or(file_key)? })
+    let key = key.or(file_key);
+    if let Some(key) = &key
+        && STANDARD.decode(key.expose()).is_err()
+    {
+        let written = if section.has("key") { "key" } else { "key_file" };
+        section.conflict(written, &[], "the key is not base64: copy the `secret` of the server's own configuration");
+    }
+    Some(Rfc2136 { server: server?, key_name: key_name?, algorithm, key: key? })
 }
 
 const DUCKDNS: &str = "https://www.duckdns.org";

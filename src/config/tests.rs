@@ -420,6 +420,17 @@ fn what_certificates_need_is_refused_with_its_reason() {
         ("acme: {challenges: [dns-1]}", "1:21 acme.challenges[0]", "did you mean `dns-01`?"),
         ("acme: {challenges: [dns-01, dns-01]}", "1:29 acme.challenges", "named twice"),
         ("acme: {external_account: {key_id: a}}", "1:8 acme.external_account.hmac_key", "missing"),
+        (
+            "acme: {external_account: {key_id: a, hmac_key: \"a b\"}}",
+            "1:48 acme.external_account.hmac_key",
+            "no spaces",
+        ),
+        ("acme: {external_account: {key_id: a, hmac_key: \"!\"}}", "1:38 acme.external_account.hmac_key", "base64url"),
+        (
+            "dns: {a: {provider: rfc2136, server: 1.1.1.1, key_name: a.b, key: \"?\"}}",
+            "1:62 dns.a.key",
+            "the key is not base64",
+        ),
         ("acme: {propagation: {resolvers: [dns.example]}}", "1:34 acme.propagation.resolvers[0]", "`1.1.1.1`"),
         ("dns: {home: {provider: duckdn}}", "1:24 dns.home.provider", "did you mean `duckdns`?"),
         ("dns: {home: {token: a}}", "1:7 dns.home.provider", "missing"),
@@ -722,7 +733,7 @@ const MINIMAL: &str = include_str!("../../conf/minimal.yaml");
 fn example_directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let secrets = ["metrics_token", "acme_hmac_key", "duckdns_token", "tsig_key"];
-    let secrets: String = secrets.iter().map(|name| format!("{name}: abc\n")).collect();
+    let secrets: String = secrets.iter().map(|name| format!("{name}: YWJj\n")).collect();
     fs::write(directory.path().join("secrets.yaml"), secrets).unwrap();
     for file in ["metrics.token", "duckdns.token", "cloudflare.token"] {
         fs::write(directory.path().join(file), "abc").unwrap();

@@ -97,7 +97,13 @@ impl Cloudflare {
         }
     }
 
-    pub async fn clear_txt(&self, id: &RecordId) -> Result<(), CloudflareError> {
+    /// Without an identifier, since Cloudflare's answer has not arrived, it goes by the content.
+    pub async fn clear_txt(&self, record: &str, value: &str, id: Option<RecordId>) -> Result<(), CloudflareError> {
+        let id = match id {
+            Some(id) => Some(id),
+            None => self.left_behind(self.zone(record).await?, record, value).await?,
+        };
+        let Some(id) = id else { return Ok(()) };
         let path = format!("/zones/{}/dns_records/{}", id.zone, id.record);
         match self.send::<Value>(Method::DELETE, &path, None).await {
             Ok(_) => Ok(()),

@@ -11,6 +11,7 @@ use super::exec::ScriptError;
 use super::resolver::LookupError;
 use super::rfc2136::UpdateError;
 use super::transport::DnsName;
+use crate::http_client::HttpError;
 
 /// Why a record is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,32 @@ pub enum ProviderError {
     Update(#[from] UpdateError),
     #[error(transparent)]
     Script(#[from] ScriptError),
+}
+
+impl DnsError {
+    /// Whether a provider has certainly changed nothing: it has said no, or was never reached.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Provider { reason, .. } => reason.is_refusal(),
+            Self::BadName { .. } | Self::NoAccount { .. } | Self::AccountGone { .. } => true,
+            Self::Lookup { .. } | Self::NotSeen { .. } => false,
+        }
+    }
+}
+
+impl ProviderError {
+    /// A script that fails may have done half of its work; an answer that got lost may have been a yes.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::DuckDns(DuckDnsError::Http(error)) | Self::Cloudflare(CloudflareError::Http(error)) => {
+                matches!(error, HttpError::Connect(_))
+            }
+            Self::DuckDns(error) => !matches!(error, DuckDnsError::Unexpected { .. }),
+            Self::Cloudflare(error) => !matches!(error, CloudflareError::Unexpected { .. }),
+            Self::Update(error) => !matches!(error, UpdateError::NoAnswer { .. } | UpdateError::Untrusted { .. }),
+            Self::Script(error) => matches!(error, ScriptError::Start { .. } | ScriptError::NoAddresses),
+        }
+    }
 }
 
 impl fmt::Display for Step {

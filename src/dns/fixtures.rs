@@ -1,22 +1,23 @@
 //! Providers and name servers as they answer, for tests.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use domain::base::iana::Rcode;
 use domain::base::{Message, MessageBuilder, Rtype, ToName};
-use domain::rdata::{A, Cname, Ns, Soa, Txt};
+use domain::rdata::{A, Aaaa, Cname, Ns, Soa, Txt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::transport::DnsName;
+use super::transport::{DnsMessage, DnsName};
 use crate::http_client::{Family, HttpClient};
 
 pub fn http_client() -> HttpClient {
@@ -218,6 +219,30 @@ impl World {
         };
         name.iter_suffixes().map(|above| above.to_name()).find(is_apex)
     }
+}
+
+/// An answer with a record of every kind that is read, of which some bytes are others and the end may be missing.
+pub fn broken_answer() -> impl Strategy<Value = DnsMessage> {
+    let (owner, target) = (name("a.example.org"), name("b.example.org"));
+    let mut message = MessageBuilder::new_vec().question();
+    message.push((&owner, Rtype::TXT)).unwrap();
+    let mut message = message.answer();
+    message.push((&owner, 60, soa())).unwrap();
+    message.push((&owner, 60, Cname::new(&target))).unwrap();
+    message.push((&owner, 60, Ns::new(&target))).unwrap();
+    message.push((&owner, 60, A::new(Ipv4Addr::LOCALHOST))).unwrap();
+    message.push((&owner, 60, Aaaa::new(Ipv6Addr::LOCALHOST))).unwrap();
+    message.push((&owner, 60, Txt::<Vec<u8>>::build_from_slice(b"value-1").unwrap())).unwrap();
+    let whole = message.finish();
+    let length = whole.len();
+    (prop::collection::vec((0..length, any::<u8>()), 0..8), 12..=length).prop_map(move |(changes, end)| {
+        let mut bytes = whole.clone();
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        bytes.truncate(end);
+        Message::from_octets(bytes).unwrap()
+    })
 }
 
 fn soa() -> Soa<DnsName> {

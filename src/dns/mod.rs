@@ -23,9 +23,10 @@ use std::time::Duration;
 
 use domain::base::Rtype;
 
+use self::cloudflare::RecordId;
 use self::error::dns_name;
 use self::propagation::Pace;
-use self::provider::{Account, Receipt};
+use self::provider::Account;
 use self::resolver::{DNS_PORT, PATIENCE, Resolver};
 use crate::config::{DnsAccount, Propagation};
 use crate::http_client::{Family, HttpClient};
@@ -55,7 +56,7 @@ pub struct Presented {
     account: String,
     record: String,
     value: String,
-    receipt: Receipt,
+    id: Option<RecordId>,
 }
 
 /// Addresses of a name, one of each family at most.
@@ -85,9 +86,9 @@ impl Dns {
     /// Publishes the TXT record that dns-01 asks of `name`, which is without `*.`, and returns once all servers of the
     /// zone show it.
     ///
-    /// Follows CNAMEs from `_acme-challenge.NAME`. After an error of the servers no record is left behind. Drive it to its
-    /// end: dropped half-way, the record may stay. DuckDNS has one TXT record for all names of a domain, so there only
-    /// one may be presented at a time.
+    /// Follows CNAMEs from `_acme-challenge.NAME`. After an error the record is withdrawn, unless the provider refused
+    /// it. Drive it to its end: dropped half-way, the record may stay. DuckDNS has one TXT record for all names of a
+    /// domain, so there only one may be presented at a time.
     pub async fn present(&self, name: &str, value: &str) -> Result<Presented, DnsError> {
         let challenge = dns_name(&format!("_acme-challenge.{}", plain(name)))?;
         let chain = self.resolver.chain(&challenge).await;
@@ -95,18 +96,26 @@ impl Dns {
         let chain: Vec<_> = chain.iter().map(|name| plain(&name.to_string())).collect();
         let (account, record) = provider::choose(&self.accounts, &chain)
             .ok_or_else(|| DnsError::NoAccount { name: chain.last().cloned().unwrap_or_default() })?;
-        let receipt = account.set_txt(record, value).await?;
-        let presented = Presented {
+        let mut presented = Presented {
             account: account.name().to_owned(),
             record: record.to_owned(),
             value: value.to_owned(),
-            receipt,
+            id: None,
         };
-        match self.seen(&presented).await {
+        let outcome = match account.set_txt(record, value).await {
+            Ok(id) => {
+                presented.id = id;
+                self.seen(&presented).await
+            }
+            Err(error) => Err(error),
+        };
+        match outcome {
             Ok(()) => Ok(presented),
             Err(error) => {
-                if let Err(left) = self.withdraw(presented).await {
-                    log::warn!("a TXT record is left behind: {left}");
+                if !error.is_refusal()
+                    && let Err(left) = self.withdraw(presented).await
+                {
+                    log::warn!("a TXT record may be left behind: {left}");
                 }
                 Err(error)
             }
@@ -115,9 +124,9 @@ impl Dns {
 
     /// Takes the record away; others of the same name stay.
     pub async fn withdraw(&self, presented: Presented) -> Result<(), DnsError> {
-        let Presented { account, record, value, receipt } = presented;
+        let Presented { account, record, value, id } = presented;
         match self.accounts.iter().find(|candidate| candidate.name() == account) {
-            Some(account) => account.clear_txt(&record, &value, receipt).await,
+            Some(account) => account.clear_txt(&record, &value, id).await,
             None => Err(DnsError::AccountGone { account, record }),
         }
     }

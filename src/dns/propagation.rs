@@ -127,3 +127,48 @@ impl fmt::Display for Sighting {
 
 /// Values of one server that an error quotes.
 const MAX_SHOWN: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dns::fixtures::broken_answer;
+
+    fn sightings(shows: &[Shows]) -> Vec<Sighting> {
+        shows.iter().map(|shows| Sighting { server: "ns1 (192.0.2.1)".to_owned(), shows: shows.clone() }).collect()
+    }
+
+    #[test]
+    fn all_that_are_reached_must_show_it_and_one_must_be_reached() {
+        let values = |values: &[&str]| Shows::Values(values.iter().map(|value| (*value).to_owned()).collect());
+        let (here, other, none) = (values(&["other", "mine"]), values(&["Mine", "mine "]), values(&[]));
+        let (away, failing) = (Shows::Nothing("no route".to_owned()), Shows::Failure(Rcode::REFUSED));
+        for (shows, expected) in [
+            (&[][..], Verdict::NotYet),
+            (&[away.clone(), away.clone()], Verdict::NotYet),
+            (&[here.clone(), here.clone()], Verdict::Everywhere),
+            (&[away.clone(), here.clone()], Verdict::Everywhere),
+            (&[here.clone(), none], Verdict::NotYet),
+            (&[here.clone(), other], Verdict::NotYet),
+            (&[here, failing], Verdict::NotYet),
+        ] {
+            assert_eq!(verdict(&sightings(shows), "mine"), expected, "{shows:?}");
+        }
+    }
+
+    #[test]
+    fn a_strangers_text_stays_on_one_line_and_short() {
+        let shows = Shows::Values(vec!["a\n\u{1b}[31m".to_owned(), "x".repeat(5000), String::new(), "4th".to_owned()]);
+        let shown = sightings(&[shows])[0].to_string();
+        assert!(shown.starts_with(r#"ns1 (192.0.2.1) shows "a\n\u{1b}[31m" and "xxx"#), "{shown}");
+        assert!(shown.ends_with("… and \"\"") && shown.len() < 300, "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_broken_answer_is_read_without_harm(answer in broken_answer()) {
+            values(&answer);
+        }
+    }
+}

@@ -24,13 +24,6 @@ enum Provider {
     Script(Script),
 }
 
-/// What a provider needs to know besides name and value to take a record away.
-#[derive(Debug)]
-pub(super) enum Receipt {
-    None,
-    Cloudflare(RecordId),
-}
-
 impl Account {
     pub fn new(account: &DnsAccount, http: &HttpClient) -> Self {
         let provider = match account.provider.clone() {
@@ -50,33 +43,25 @@ impl Account {
         &self.config.name
     }
 
-    pub async fn set_txt(&self, record: &str, value: &str) -> Result<Receipt, DnsError> {
+    /// Returns what a provider needs besides name and value to take the record away, if it gives anything.
+    pub async fn set_txt(&self, record: &str, value: &str) -> Result<Option<RecordId>, DnsError> {
         let fqdn = dns_name(record)?;
         let set: Result<_, ProviderError> = match &self.provider {
-            Provider::DuckDns(duckdns) => duckdns.set_txt(record, value).await.map_err(Into::into),
-            Provider::Updates(updates) => updates.set_txt(&fqdn, value).await.map_err(Into::into),
-            Provider::Script(script) => script.set_txt(record, value).await.map_err(Into::into),
-            Provider::Cloudflare(cloudflare) => {
-                let set = cloudflare.set_txt(record, value).await.map(Receipt::Cloudflare);
-                return set.map_err(|reason| self.error(Step::SetTxt, record, reason.into()));
-            }
+            Provider::DuckDns(duckdns) => duckdns.set_txt(record, value).await.map(|()| None).map_err(Into::into),
+            Provider::Cloudflare(cloudflare) => cloudflare.set_txt(record, value).await.map(Some).map_err(Into::into),
+            Provider::Updates(updates) => updates.set_txt(&fqdn, value).await.map(|()| None).map_err(Into::into),
+            Provider::Script(script) => script.set_txt(record, value).await.map(|()| None).map_err(Into::into),
         };
-        set.map(|()| Receipt::None).map_err(|reason| self.error(Step::SetTxt, record, reason))
+        set.map_err(|reason| self.error(Step::SetTxt, record, reason))
     }
 
-    pub async fn clear_txt(&self, record: &str, value: &str, receipt: Receipt) -> Result<(), DnsError> {
+    pub async fn clear_txt(&self, record: &str, value: &str, id: Option<RecordId>) -> Result<(), DnsError> {
         let fqdn = dns_name(record)?;
-        let cleared: Result<_, ProviderError> = match (&self.provider, receipt) {
-            (Provider::DuckDns(duckdns), _) => duckdns.clear_txt(record, value).await.map_err(Into::into),
-            (Provider::Updates(updates), _) => updates.clear_txt(&fqdn, value).await.map_err(Into::into),
-            (Provider::Script(script), _) => script.clear_txt(record, value).await.map_err(Into::into),
-            (Provider::Cloudflare(cloudflare), Receipt::Cloudflare(id)) => {
-                cloudflare.clear_txt(&id).await.map_err(Into::into)
-            }
-            // The account has become one of another provider since.
-            (Provider::Cloudflare(_), Receipt::None) => {
-                return Err(DnsError::AccountGone { account: self.name().to_owned(), record: record.to_owned() });
-            }
+        let cleared: Result<_, ProviderError> = match &self.provider {
+            Provider::DuckDns(duckdns) => duckdns.clear_txt(record, value).await.map_err(Into::into),
+            Provider::Cloudflare(cloudflare) => cloudflare.clear_txt(record, value, id).await.map_err(Into::into),
+            Provider::Updates(updates) => updates.clear_txt(&fqdn, value).await.map_err(Into::into),
+            Provider::Script(script) => script.clear_txt(record, value).await.map_err(Into::into),
         };
         cleared.map_err(|reason| self.error(Step::ClearTxt, record, reason))
     }

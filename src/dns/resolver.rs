@@ -236,7 +236,25 @@ const MAX_SERVERS: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::dns::fixtures::{broken_answer, name};
+
+    proptest! {
+        /// Whatever a stranger's server sends, reading it ends, and finds nothing above the name but its own zone.
+        #[test]
+        fn a_broken_answer_is_read_without_harm(answer in broken_answer()) {
+            let asked = name("a.example.org");
+            if let Some(zone) = soa_owner(&answer, &asked) {
+                prop_assert!(asked.ends_with(&zone) && !zone.is_root());
+            }
+            cname(&answer, &asked);
+            prop_assert!(name_servers(&answer, &asked).len() <= MAX_SERVERS);
+            ipv4_of(&answer, &asked);
+            ipv6_of(&answer, &asked);
+        }
+    }
 
     #[test]
     fn resolv_conf_is_read_as_the_c_library_does() {

@@ -267,6 +267,19 @@ async fn a_name_that_nobody_speaks_for_is_said_to_be_so() {
     assert!(matches!(error, DnsError::NoAccount { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn a_record_that_may_have_been_set_is_withdrawn_and_one_that_was_refused_is_not() {
+    for (status, answer, expected) in
+        [(502, "<html>", &["txt=value-1", "txt=value-1&clear=true"][..]), (200, "KO", &["txt=value-1"])]
+    {
+        let (_, port) = duckdns_org().await;
+        let server = WebServer::start(move |_| (status, answer.to_owned())).await;
+        let dns = dns(&[duckdns(server.url(), &["duckdns.org"])], port);
+        dns.present("ha.anna.duckdns.org", "value-1").await.unwrap_err();
+        assert_eq!(asked(&server), expected);
+    }
+}
+
 /// Whatever goes wrong with whichever provider, neither the sentence nor `Debug` shows what is secret.
 #[tokio::test]
 async fn no_failure_shows_a_token() {

@@ -12,6 +12,7 @@ use super::{Guard, Policy, Refusal, Visitor, Who};
 use crate::app::AttemptKind;
 use crate::client::ClientKey;
 use crate::denial::Denial;
+use crate::metrics::LoginOutcome;
 
 /// What is tried, in the guard's terms.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +99,7 @@ impl Guard {
                 self.ledger.force(&guess, now);
             } else {
                 self.refused(visitor.client, refusal.denial, policy, now);
-                self.metrics.guard.login_attempt(tried.kind, "refused");
+                self.metrics.guard.login_attempt(tried.kind, LoginOutcome::Refused);
                 return Err(refusal);
             }
         }
@@ -189,8 +190,8 @@ impl Attempt {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let (end, word) = self.settle(outcome);
-        self.guard.metrics.guard.login_attempt(self.tried.kind, word);
+        let (end, counted) = self.settle(outcome);
+        self.guard.metrics.guard.login_attempt(self.tried.kind, counted);
         let ledger = match self.scope {
             Scope::Login => &self.guard.ledger,
             Scope::Capability { .. } => &self.guard.capabilities,
@@ -210,39 +211,39 @@ impl Attempt {
     }
 
     /// What the verdict means for the credential, and for counting.
-    fn settle(&self, outcome: Outcome) -> (End, &'static str) {
+    fn settle(&self, outcome: Outcome) -> (End, LoginOutcome) {
         let (devices, now) = (&self.guard.devices, self.guard.now());
         let credit = self.tried.proof.map(|proof| (proof, devices.credit(proof, now)));
         match (outcome, credit) {
             (Outcome::Succeeded { lifetime }, Some((proof, _))) => {
                 self.guard.prove(proof, self.device(), lifetime, self.home());
-                (End::Succeeded, "succeeded")
+                (End::Succeeded, LoginOutcome::Succeeded)
             }
             (Outcome::Succeeded { .. }, None) => {
                 devices.prove_home(self.home(), self.device(), now);
-                (End::Succeeded, "succeeded")
+                (End::Succeeded, LoginOutcome::Succeeded)
             }
-            (Outcome::Unjudged, _) => (End::Unjudged, "unjudged"),
+            (Outcome::Unjudged, _) => (End::Unjudged, LoginOutcome::Unjudged),
             // What was good once is no guess: a tablet with an old token, a device that was signed out.
             (Outcome::Failed, Some((proof, Credit::Good { .. }))) => {
                 self.guard.revoke(proof);
-                (End::Unjudged, "revoked")
+                (End::Unjudged, LoginOutcome::Revoked)
             }
             (Outcome::Failed, Some((proof, Credit::Expired { .. } | Credit::Revoked { .. }))) => {
                 devices.refuse(proof, now);
-                (End::Unjudged, "revoked")
+                (End::Unjudged, LoginOutcome::Revoked)
             }
             (Outcome::Failed, Some((proof, Credit::Bad { .. } | Credit::Unknown))) => {
                 devices.refuse(proof, now);
-                (End::Failed, "failed")
+                (End::Failed, LoginOutcome::Failed)
             }
-            (Outcome::Failed, None) => (End::Failed, "failed"),
+            (Outcome::Failed, None) => (End::Failed, LoginOutcome::Failed),
             (Outcome::Abandoned, Some((_, Credit::Good { .. } | Credit::Expired { .. } | Credit::Revoked { .. }))) => {
-                (End::Unjudged, "abandoned")
+                (End::Unjudged, LoginOutcome::Abandoned)
             }
             // Browsers break off pictures at every step; who has left has learnt nothing.
-            (Outcome::Abandoned, _) if self.scope != Scope::Login => (End::Unjudged, "abandoned"),
-            (Outcome::Abandoned, _) => (End::Failed, "abandoned"),
+            (Outcome::Abandoned, _) if self.scope != Scope::Login => (End::Unjudged, LoginOutcome::Abandoned),
+            (Outcome::Abandoned, _) => (End::Failed, LoginOutcome::Abandoned),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nobody enters without a success, so strangers can neither fill these tables nor push anyone out of them. What failed
 //! is remembered beside it, so that the same stale token is not asked about again and again.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::fingerprint::Fingerprint;
 use super::table::{Lapse, Table};
 use crate::client::ClientKey;
 use crate::clock::Moment;
+use crate::metrics::Fill;
 
 /// What is known of a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,11 @@ impl Devices {
         }
     }
 
+    /// Whether a credential is a known device's: good, or good until its time was over.
+    pub fn knows(&self, credential: Fingerprint, now: Moment) -> bool {
+        matches!(self.credit(credential, now), Credit::Good { .. } | Credit::Expired { .. })
+    }
+
     /// A credential was accepted: believed for `lifetime`. It keeps the device it belongs to, unless that was revoked.
     pub fn prove(&self, credential: Fingerprint, device: u64, lifetime: Duration, now: Moment) -> u64 {
         self.refused.remove(&credential);
@@ -213,10 +220,31 @@ impl Devices {
         self.homes.sweep(now);
     }
 
-    /// Entries of all stores, and how many were forgotten too early.
-    pub fn size(&self) -> (usize, u64) {
-        let len = self.proofs.len() + self.refused.len() + self.homes.len();
-        (len, self.proofs.evictions() + self.refused.evictions() + self.homes.evictions())
+    /// How full all stores are.
+    pub fn fill(&self) -> Fill {
+        [self.proofs.fill(), self.refused.fill(), self.homes.fill()].into_iter().sum()
+    }
+
+    /// Devices that have a credential, and have not been revoked.
+    pub fn devices(&self) -> usize {
+        let mut devices = HashSet::new();
+        self.proofs.for_each(|_, proof| {
+            if !proof.revoked {
+                devices.insert(proof.device);
+            }
+        });
+        devices.len()
+    }
+
+    /// The addresses from which a session was proven in the last `within`.
+    pub fn homes(&self, within: Duration, now: Moment) -> Vec<ClientKey> {
+        let mut homes = Vec::new();
+        self.homes.for_each(|home, proven| {
+            if home.host == ANY_HOST && now.since(proven.at) < within {
+                homes.push(home.client);
+            }
+        });
+        homes
     }
 
     /// What outlives the process.
@@ -316,7 +344,7 @@ mod tests {
             devices.refuse(Fingerprint(bad), at(0));
         }
         assert_eq!(devices.credit(Fingerprint(1), at(0)), Credit::Good { device: 7 });
-        assert!(devices.size().0 <= PROOFS + REFUSED);
+        assert!(devices.fill().entries <= PROOFS + REFUSED);
     }
 
     #[test]

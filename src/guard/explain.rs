@@ -10,6 +10,7 @@ use crate::client::{ClientAddr, ClientKey};
 use crate::clock::Moment;
 use crate::config::{self, RequestClass};
 use crate::denial::Denial;
+use crate::metrics::Fill;
 
 /// Why a client was refused last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +51,8 @@ impl Refusals {
         self.0.sweep(now);
     }
 
-    pub fn size(&self) -> (usize, u64) {
-        (self.0.len(), self.0.evictions())
+    pub fn fill(&self) -> Fill {
+        self.0.fill()
     }
 }
 
@@ -82,13 +83,8 @@ impl Guard {
             failures,
             attempts_in_flight,
             login_wait: self.ledger.wait_of(Who::Client(key), &config.login, now),
-            last_refusal: self.last_refusal(client),
+            last_refusal: self.refusals.0.peek(&key, LastRefusal::clone),
         }
-    }
-
-    /// Why a client was refused last.
-    pub fn last_refusal(&self, client: ClientAddr) -> Option<LastRefusal> {
-        self.refusals.0.peek(&client.key(), LastRefusal::clone)
     }
 
     /// Requests of a class that a client may send now.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::table::{Lapse, Table};
 use crate::client::ClientAddr;
 use crate::clock::Moment;
+use crate::metrics::Fill;
 
 /// What is known of one login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +76,9 @@ impl Flows {
         self.0.sweep(now);
     }
 
-    /// Logins under way, and how many were forgotten too early.
-    pub fn size(&self) -> (usize, u64) {
-        (self.0.len(), self.0.evictions())
+    /// How many logins are under way, of how many.
+    pub fn fill(&self) -> Fill {
+        self.0.fill()
     }
 }
 

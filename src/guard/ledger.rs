@@ -13,6 +13,7 @@ use super::rate_limit::{Bucket, Limit};
 use super::table::{Lapse, Table};
 use crate::clock::Moment;
 use crate::config::LoginLimits;
+use crate::metrics::Fill;
 
 /// One attempt, as far as counting goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,10 +186,9 @@ impl Ledger {
         self.accounts.sweep(now);
     }
 
-    /// Entries of all stores, and how many were forgotten too early.
-    pub fn size(&self) -> (usize, u64) {
-        let len = self.clients.len() + self.networks.len() + self.accounts.len();
-        (len, self.clients.evictions() + self.networks.evictions() + self.accounts.evictions())
+    /// How full all stores are.
+    pub fn fill(&self) -> Fill {
+        [self.clients.fill(), self.networks.fill(), self.accounts.fill()].into_iter().sum()
     }
 
     /// Accounts that strangers have to wait for now.

@@ -27,12 +27,13 @@ pub use attempt::{Attempt, Outcome, Tried};
 pub use explain::{LastRefusal, Standing};
 pub use visitor::{Asked, Exposure, Visitor, Who};
 
+use crate::app::AttemptKind;
 use crate::bans::{Ban, BanList, Cause, Escalation, Reason, RefusedBan};
 use crate::client::{ClientAddr, is_within};
 use crate::clock::{Clock, Moment};
 use crate::config::{self, RateLimits, RequestClass};
 use crate::denial::Denial;
-use crate::metrics::{InForce, Metrics};
+use crate::metrics::{Fill, InForce, Metrics};
 use cookie::Cookie;
 use devices::{Credit, Devices, Home};
 use explain::Refusals;
@@ -121,6 +122,7 @@ impl Guard {
         metrics: Arc<Metrics>,
         bouncer: Arc<dyn Bouncer>,
     ) -> anyhow::Result<Self> {
+        metrics.guard.begin_at_zero(AttemptKind::ALL.map(AttemptKind::as_str), Cause::ALL.map(Cause::as_str));
         let mut session_key = [0; 32];
         aws_lc_rs::rand::fill(&mut session_key).map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
         Ok(Self {
@@ -216,7 +218,12 @@ impl Guard {
     pub fn closes_door_to(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> bool {
         config.bans.answer == config::BanAnswer::Close
             && self.ban_of(client, config, now).is_some()
-            && !self.devices.is_anyones_home(client.key(), config.known_device_lifetime, now)
+            && !self.is_home(client, config, now)
+    }
+
+    /// Whether somebody known lives at an address: who comes from there may be about to say so.
+    pub fn is_home(&self, client: ClientAddr, config: &config::Guard, now: Moment) -> bool {
+        self.devices.is_anyones_home(client.key(), config.known_device_lifetime, now)
     }
 
     /// The ban in force for a client.
@@ -334,8 +341,7 @@ impl Guard {
     }
 
     fn turn_out(&self, network: IpNet, config: &config::Guard, now: Moment) {
-        let lifetime = config.known_device_lifetime;
-        self.bouncer.turn_out(network, &|client| self.devices.is_anyones_home(client.key(), lifetime, now));
+        self.bouncer.turn_out(network, &|client| self.is_home(client, config, now));
     }
 
     /// Bans a network by the operator's word, whoever lives there.
@@ -380,29 +386,45 @@ impl Guard {
         self.flows.sweep(now);
         self.refusals.sweep(now);
         self.bans.sweep(&escalation(&config.bans), now);
-        self.measure(now);
+        self.measure(config, now);
     }
 
     /// Brings the gauges up to date.
-    fn measure(&self, now: Moment) {
+    fn measure(&self, config: &config::Guard, now: Moment) {
         let stores = [
-            ("rate_limits", (self.buckets.len(), self.buckets.evictions())),
-            ("logins", self.ledger.size()),
-            ("capabilities", self.capabilities.size()),
-            ("devices", self.devices.size()),
-            ("flows", self.flows.size()),
-            ("refusals", self.refusals.size()),
-            ("bans", (self.bans.len(), self.bans.evictions())),
+            ("rate_limits", self.buckets.fill()),
+            ("logins", self.ledger.fill()),
+            ("capabilities", self.capabilities.fill()),
+            ("devices", self.devices.fill()),
+            ("flows", self.flows.fill()),
+            ("refusals", self.refusals.fill()),
+            ("bans", self.bans_fill()),
         ];
-        for (store, (entries, evictions)) in stores {
-            self.metrics.guard.store(store, entries, evictions);
+        for (store, fill) in stores {
+            self.metrics.guard.store(store, fill);
         }
         self.metrics.guard.in_force(InForce {
             bans: self.bans.active(),
             bans_expired: self.bans.expirations(),
+            banned_homes: self.banned_homes(config, now),
+            devices: self.devices.devices(),
             credentials: self.devices.len(),
             throttled_accounts: self.ledger.throttled_accounts(now),
+            clients_hidden: self.hidden.behind().is_some(),
         });
+    }
+
+    fn bans_fill(&self) -> Fill {
+        Fill { entries: self.bans.len(), capacity: self.bans.capacity(), evictions: self.bans.evictions() }
+    }
+
+    /// How many addresses from which a session was proven are banned now, whoever's doing that was.
+    fn banned_homes(&self, config: &config::Guard, now: Moment) -> usize {
+        if self.bans.active() == 0 {
+            return 0;
+        }
+        let homes = self.devices.homes(config.known_device_lifetime, now).into_iter();
+        homes.filter(|home| self.ban_of(ClientAddr::new(home.network().addr()), config, now).is_some()).count()
     }
 }
 

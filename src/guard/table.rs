@@ -11,6 +11,7 @@ use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Moment;
+use crate::metrics::Fill;
 
 /// What a [`Table`] can hold.
 pub trait Lapse {
@@ -126,6 +127,11 @@ impl<K: Hash + Eq, V: Lapse> Table<K, V> {
     /// How often an entry was forgotten that had not lapsed. Locks one shard after the other.
     pub fn evictions(&self) -> u64 {
         self.shards.iter().map(|shard| shard.0.lock().evictions).sum()
+    }
+
+    /// How full it is.
+    pub fn fill(&self) -> Fill {
+        Fill { entries: self.len(), capacity: self.shard_capacity * SHARDS, evictions: self.evictions() }
     }
 
     /// The hash of a key, which finds it in its shard as well.

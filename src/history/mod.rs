@@ -9,6 +9,7 @@ mod reasons;
 mod refusals;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,6 +41,9 @@ pub struct Sample {
     pub failed_logins: f32,
     /// Seconds to the head of an answer; `None` if nothing was forwarded.
     pub latency: Option<Latency>,
+    /// What the gate itself added to 19 of 20 requests, at most, in seconds.
+    #[serde(default)]
+    pub own_p95: Option<f32>,
     /// Open at the end of the step, WebSockets included.
     pub connections: u32,
     pub websockets: u32,
@@ -63,9 +67,12 @@ pub struct Hour {
     pub samples: Vec<Option<Sample>>,
 }
 
-/// The samples of the last hour.
+/// The samples of the last hour, and who was turned away lately.
 #[derive(Debug, Default)]
-pub struct History(Mutex<Ring>);
+pub struct History {
+    ring: Mutex<Ring>,
+    refusals: Arc<Refusals>,
+}
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -75,9 +82,18 @@ struct Ring {
 }
 
 impl History {
+    /// Nothing yet, but for `refusals`, of which the access log takes note.
+    pub fn new(refusals: Arc<Refusals>) -> Self {
+        Self { ring: Mutex::default(), refusals }
+    }
+
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// Takes note of what has been counted until `now`; the first call only begins.
     pub fn observe(&self, now: Moment, totals: Totals, connections: u32) {
-        let mut ring = self.0.lock();
+        let mut ring = self.ring.lock();
         if let Some((then, before)) = &ring.last {
             let sample = difference(before, &totals, now.since(*then), connections);
             if ring.samples.len() == SAMPLES {
@@ -91,7 +107,7 @@ impl History {
     /// The hour that ends at `now`.
     pub fn hour(&self, now: Moment) -> Hour {
         let mut samples = vec![None; SAMPLES];
-        for (at, sample) in &self.0.lock().samples {
+        for (at, sample) in &self.ring.lock().samples {
             // Rounded, for a task is never quite in time.
             let age = (now.since(*at) + STEP / 2).as_secs() / STEP.as_secs();
             let place = usize::try_from(age).ok().and_then(|age| (SAMPLES - 1).checked_sub(age));
@@ -148,6 +164,7 @@ fn difference(before: &Totals, after: &Totals, span: Duration, connections: u32)
         refused,
         failed_logins: grown(before.failed_logins, after.failed_logins),
         latency: quantile(0.5).zip(quantile(0.95)).map(|(p50, p95)| Latency { p50, p95 }),
+        own_p95: quantile::quantile(&before.own, &after.own, 0.95),
         connections,
         websockets: after.websockets_open,
         upstreams: after.upstreams,
@@ -201,7 +218,7 @@ mod tests {
         assert_eq!(hour.latest().unwrap().connections, 999);
         assert_eq!(history.hour(at(9990 + 1800)).samples.iter().flatten().count(), 180);
         assert_eq!(history.hour(at(9990 + 7200)).latest(), None);
-        assert_eq!(history.0.lock().samples.len(), SAMPLES, "the memory is fixed");
+        assert_eq!(history.ring.lock().samples.len(), SAMPLES, "the memory is fixed");
     }
 
     #[test]

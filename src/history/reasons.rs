@@ -65,6 +65,7 @@ impl Group {
             | Denial::ConnectionsPerClient
             | Denial::Requests
             | Denial::RequestsPerClient
+            | Denial::MadeRoom
             | Denial::ProxyProtocol
             | Denial::TlsTimeout
             | Denial::TlsName

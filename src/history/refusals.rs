@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use crate::config::RequestClass;
 use crate::denial::Denial;
 use crate::request::RequestRecord;
 
@@ -26,7 +27,9 @@ pub struct Refused {
     pub client: IpAddr,
     /// As configured; `None` if it was for no host of ours.
     pub host: Option<Arc<str>>,
-    /// A word from a closed set: of a denial, or how a WebSocket's login ended.
+    /// The kind of request, where it was known.
+    pub class: Option<RequestClass>,
+    /// A word from a closed set: of a denial, or of a WebSocket's login that had to wait.
     pub reason: &'static str,
 }
 
@@ -51,7 +54,7 @@ impl Refusals {
         let client = record.remote.to_canonical();
         let mut newest = self.newest.lock();
         newest.truncate(KEPT - 1);
-        newest.push_front(Refused { at, client, host: record.host.clone(), reason });
+        newest.push_front(Refused { at, client, host: record.host.clone(), class: record.class, reason });
     }
 
     /// The newest first.
@@ -97,6 +100,7 @@ mod tests {
             started: UNIX_EPOCH + Duration::from_secs(second),
             remote: IpAddr::from([192, 0, 2, last]),
             host: Some("ha.test".into()),
+            class: Some(RequestClass::Page),
             method: String::new(),
             target: "/secret".into(),
             protocol: Protocol::Http11,
@@ -105,6 +109,7 @@ mod tests {
             response_body_bytes: 0,
             duration: Duration::from_millis(1),
             upstream_duration: None,
+            gate_duration: None,
             user_agent: None,
             reason,
         }

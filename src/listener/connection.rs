@@ -11,32 +11,39 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::accept::{Counted, connection_limits, is_closed_to};
+use super::accept::{connection_limits, is_closed_to};
 use super::places::{Admitted, PlaceGuard};
 use super::presence::Traffic;
 use super::stream::ClientStream;
-use super::{Door, Role, http1, http2, proxy_protocol};
+use super::{Door, Role, claim_at, http1, http2, proxy_protocol};
 use crate::acme::ACME_TLS_ALPN;
 use crate::client::ClientAddr;
 use crate::denial::Denial;
-use crate::exchange::{Connection, Exchange, Greeting};
+use crate::exchange::{Connection, Effort, Exchange, Greeting, Seat};
+use crate::metrics::{Handshake, Open};
 use crate::request::{Protocol, RequestRecord};
 use crate::routing::normal_host;
-use crate::websocket::greet::{self, End, Greeted, Parted, Terms};
+use crate::websocket::greet::{self, Greeted, Parted, Terms};
 use crate::websocket::handover::Io;
 use crate::websocket::relay::{Cause, Patience, Tunnel, relay};
 
 /// A connection just accepted.
 pub(super) struct Arrival {
     pub socket: TcpStream,
+    pub newcomer: Newcomer,
+    pub guard: PlaceGuard,
+    pub open: Open,
+}
+
+/// What is known of it at that moment.
+pub(super) struct Newcomer {
     pub peer: ClientAddr,
     pub role: Role,
     /// The peer begins with a PROXY protocol header.
     pub announced: bool,
     /// Over a limit: it is only told so.
     pub denied: Option<Denial>,
-    pub guard: PlaceGuard,
-    pub counted: Counted,
+    pub seat: Arc<Seat>,
 }
 
 /// A connection that has become a WebSocket.
@@ -55,11 +62,21 @@ pub(super) async fn run(door: Arc<Door>, arrival: Arrival) {
 }
 
 async fn serve(door: &Arc<Door>, arrival: Arrival) {
-    let Arrival { socket, peer, role, announced, denied, guard, counted } = arrival;
-    let _counted = counted;
+    let Arrival { socket, newcomer, guard, open } = arrival;
+    let _open = open;
     let mut place = Some(guard);
+    let greeting = async {
+        let seat = newcomer.seat.clone();
+        tokio::select! {
+            upgraded = greet(door, socket, newcomer, &mut place) => upgraded,
+            denial = seat.turned_out() => {
+                door.metrics.denied(denial);
+                None
+            }
+        }
+    };
     // Boxed, so that a WebSocket does not keep the state of the requests that led to it.
-    let upgraded = Box::pin(greet(door, socket, peer, role, announced, denied, &mut place)).await;
+    let upgraded = Box::pin(greeting).await;
     if let Some(upgraded) = upgraded {
         Box::pin(relay_websocket(door, upgraded)).await;
     }
@@ -69,12 +86,10 @@ async fn serve(door: &Arc<Door>, arrival: Arrival) {
 async fn greet(
     door: &Arc<Door>,
     mut socket: TcpStream,
-    mut peer: ClientAddr,
-    role: Role,
-    announced: bool,
-    mut denied: Option<Denial>,
+    newcomer: Newcomer,
     place: &mut Option<PlaceGuard>,
 ) -> Option<Upgraded> {
+    let Newcomer { mut peer, role, announced, mut denied, seat } = newcomer;
     // Answers are joined by ourselves; waiting for acknowledgements would only delay them.
     socket.set_nodelay(true).ok()?;
     let (deadline, write_stall) = {
@@ -89,7 +104,7 @@ async fn greet(
                     return None;
                 }
                 if denied.is_none() {
-                    denied = admit_announced(door, peer, place)?;
+                    denied = admit_announced(door, peer, &seat, place)?;
                 }
             }
             Ok(Err(_)) | Err(_) => {
@@ -100,42 +115,40 @@ async fn greet(
     }
     match role {
         Role::Redirect => {
-            let connection = Arc::new(Connection::new(peer, None, denied));
+            let connection = Arc::new(Connection::new(peer, seat, denied));
             let stream = ClientStream::new(Box::new(socket), connection.clone(), write_stall);
             Box::pin(http1::serve(door, stream, connection, role)).await
         }
         Role::Https => {
-            let (stream, client_auth) = handshake(door, socket, deadline).await?;
+            let (stream, client_auth) = handshake(door, socket, &seat, deadline).await?;
+            seat.advance(Effort::High);
             let session = stream.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             let name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-            let connection = Connection::new(peer, name.map(Arc::from), denied).with_client_auth(client_auth);
+            let connection = Connection::new(peer, seat, denied).with_tls(name.map(Arc::from), client_auth);
             let connection = Arc::new(connection);
             let stream = ClientStream::new(Box::new(stream), connection.clone(), write_stall);
             let _present = door.presence.enter(peer, Traffic::Asked, &connection);
-            let serve = async {
-                if is_http2 {
-                    Box::pin(http2::serve(door, stream, connection.clone())).await;
-                    None
-                } else {
-                    Box::pin(http1::serve(door, stream, connection.clone(), role)).await
-                }
-            };
-            tokio::select! {
-                upgraded = serve => upgraded,
-                () = connection.turned_out() => {
-                    door.metrics.denied(Denial::Banned);
-                    None
-                }
+            if is_http2 {
+                Box::pin(http2::serve(door, stream, connection)).await;
+                None
+            } else {
+                Box::pin(http1::serve(door, stream, connection, role)).await
             }
         }
     }
 }
 
 /// Says whose the place of an announced connection is; `None` closes the connection.
-fn admit_announced(door: &Door, client: ClientAddr, place: &mut Option<PlaceGuard>) -> Option<Option<Denial>> {
+fn admit_announced(
+    door: &Door,
+    client: ClientAddr,
+    seat: &Arc<Seat>,
+    place: &mut Option<PlaceGuard>,
+) -> Option<Option<Denial>> {
     let unnamed = place.take()?;
-    match door.connections.name(unnamed, client.key(), connection_limits(door).per_client) {
+    let per_client = connection_limits(door).per_client;
+    match door.connections.name(unnamed, client.key(), per_client, seat, || claim_at(door, client)) {
         Admitted::Yes(named) => {
             *place = Some(named);
             Some(None)
@@ -155,40 +168,48 @@ fn admit_announced(door: &Door, client: ClientAddr, place: &mut Option<PlaceGuar
 async fn handshake(
     door: &Door,
     socket: TcpStream,
+    seat: &Seat,
     deadline: Instant,
 ) -> Option<(TlsStream<TcpStream>, ClientAuthShown)> {
-    match timeout_at(deadline, accept_tls(door, socket)).await {
+    match timeout_at(deadline, accept_tls(door, socket, seat)).await {
         Ok(Ok(None)) => None,
         Ok(Ok(Some((stream, client_auth)))) => {
             let session = stream.get_ref().1;
-            let version = match session.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
-                _ => "1.2",
+            let is_tls_1_3 = session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+            let outcome = match session.handshake_kind() {
+                Some(rustls::HandshakeKind::Resumed) => Handshake::Resumed,
+                _ => Handshake::Full,
             };
-            let resumed = match session.handshake_kind() {
-                Some(rustls::HandshakeKind::Resumed) => "yes",
-                _ => "no",
-            };
-            door.metrics.handshakes.with_label_values(&[version, resumed]).inc();
+            door.metrics.front_door.shaken_hands(is_tls_1_3, outcome);
             Some((stream, client_auth))
         }
         Ok(Err(error)) => {
-            door.metrics.denied(tls_denial(&error));
+            handshake_failed(door, tls_denial(&error));
             None
         }
         Err(_) => {
-            door.metrics.denied(Denial::TlsTimeout);
+            handshake_failed(door, Denial::TlsTimeout);
             None
         }
     }
+}
+
+fn handshake_failed(door: &Door, denial: Denial) {
+    door.metrics.denied(denial);
+    door.metrics.front_door.handshake_failed(denial);
 }
 
 type ClientAuthShown = Option<Arc<rustls::ServerConfig>>;
 
 /// The name decides whether a certificate is demanded of the client. `None`: it was an authority's look at a challenge,
 /// and is over.
-async fn accept_tls(door: &Door, socket: TcpStream) -> io::Result<Option<(TlsStream<TcpStream>, ClientAuthShown)>> {
+async fn accept_tls(
+    door: &Door,
+    socket: TcpStream,
+    seat: &Seat,
+) -> io::Result<Option<(TlsStream<TcpStream>, ClientAuthShown)>> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
+    seat.advance(Effort::Medium);
     if let Some(challenge) = challenge(door, &start.client_hello()) {
         // The handshake is all that it wants to see (RFC 8737, section 3).
         start.into_stream(challenge).await?.shutdown().await?;
@@ -231,8 +252,7 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
     let Upgraded { tunnel, exchange } = upgraded;
     let begun = std::time::Instant::now();
     let started = std::time::SystemTime::now();
-    door.metrics.websockets_open.inc();
-    let open = WebSocketGuard(door.metrics.websockets_open.clone());
+    let open = door.metrics.front_door.websocket_opened();
     let greeting = exchange.take_greeting();
     // Its own client's, who may have come through a trusted proxy.
     let client = exchange.client();
@@ -243,21 +263,33 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
         exchange.connection.turn_out();
     }
     let ended = match greeting {
-        Some(greeting) => Box::pin(greet_first(door, tunnel, greeting)).await,
+        // First of all the room for a newcomer: to the doorkeeper it would look like a ban.
+        Some(greeting) => tokio::select! {
+            biased;
+            () = exchange.connection.seat.made_room() => {
+                door.metrics.denied(Denial::MadeRoom);
+                Err((Denial::MadeRoom.reason(), 0, 0))
+            }
+            greeted = Box::pin(greet_first(door, tunnel, greeting)) => {
+                greeted.map_err(|parted| (parted.end.as_str(), parted.up, parted.down))
+            }
+        },
         None => Ok(Greeted { tunnel, up: 0, down: 0 }),
     };
     let (cause, up, down) = match ended {
         Ok(greeted) => relay_rest(door, greeted, &exchange.connection).await,
-        Err(parted) => (parted.end.as_str(), parted.up, parted.down),
+        Err(ended) => {
+            door.metrics.front_door.websocket_moved(ended.1, ended.2);
+            ended
+        }
     };
     drop(open);
-    door.metrics.websockets_closed.with_label_values(&[cause]).inc();
-    door.metrics.websocket_bytes.with_label_values(&["up"]).inc_by(up);
-    door.metrics.websocket_bytes.with_label_values(&["down"]).inc_by(down);
+    door.metrics.front_door.websocket_closed(cause);
     door.access_log.log(RequestRecord {
         started,
         remote: exchange.client().ip(),
         host: exchange.host(),
+        class: exchange.class(),
         method: "GET".into(),
         target: String::new(),
         protocol: Protocol::WebSocket,
@@ -266,6 +298,7 @@ async fn relay_websocket(door: &Door, upgraded: Upgraded) {
         response_body_bytes: down,
         duration: begun.elapsed(),
         upstream_duration: None,
+        gate_duration: None,
         user_agent: None,
         reason: Some(cause),
     });
@@ -285,11 +318,13 @@ async fn relay_rest(door: &Door, greeted: Greeted, connection: &Connection) -> (
         Patience { idle: timeouts.websocket_idle, write_stall: timeouts.write_stall }
     };
     let Greeted { tunnel, up, down } = greeted;
+    let metrics = &door.metrics.front_door;
+    metrics.websocket_moved(up, down);
     let report = tokio::select! {
-        report = relay(tunnel, patience, door.draining.clone()) => report,
-        () = connection.turned_out() => {
-            door.metrics.denied(Denial::Banned);
-            return (End::Banned.as_str(), up, down);
+        report = relay(tunnel, patience, door.draining.clone(), |up, down| metrics.websocket_moved(up, down)) => report,
+        denial = connection.seat.turned_out() => {
+            door.metrics.denied(denial);
+            return (denial.reason(), up, down);
         }
     };
     let denial = match report.cause {
@@ -301,14 +336,6 @@ async fn relay_rest(door: &Door, greeted: Greeted, connection: &Connection) -> (
         door.metrics.denied(denial);
     }
     (report.cause.as_str(), up + report.up, down + report.down)
-}
-
-struct WebSocketGuard(prometheus::IntGauge);
-
-impl Drop for WebSocketGuard {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 /// How long and how much is read of a client that has been refused, so that it hears why: closing a socket with

@@ -3,6 +3,9 @@
 //! Nothing is repaired: a byte that two programs could understand differently ends the request here (RFC 9112
 //! sections 2.2, 3, 5 and 6). What passes is handed on byte for byte.
 
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderValue};
+
 use crate::denial::Denial;
 use crate::request::is_target;
 use crate::routing::normal_host;
@@ -111,6 +114,20 @@ pub fn parse(bytes: &[u8], limits: &HeadLimits) -> Result<Head, Denial> {
     }
     let upgrade = version == Version::Http11 && method == "GET" && body == Body::None && fields.is_websocket_upgrade();
     Ok(Head { method, target, version, authority, host, body, upgrade, expects_continue: fields.expects_continue })
+}
+
+/// The fields in which clients show who they are, of a head that was read.
+pub fn credentials(bytes: &[u8]) -> HeaderMap {
+    let fields = Lines(bytes).skip(1).filter_map(|line| {
+        let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+        let name = [AUTHORIZATION, COOKIE].into_iter().find(|it| name.eq_ignore_ascii_case(it.as_str().as_bytes()))?;
+        Some((name, HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?))
+    });
+    let mut credentials = HeaderMap::new();
+    fields.for_each(|(name, value)| {
+        credentials.append(name, value);
+    });
+    credentials
 }
 
 /// Splits at CRLF; the bytes are known to hold no bare LF.
@@ -382,6 +399,14 @@ mod tests {
         assert_eq!(read(b"CONNECT ha.test:443 HTTP/1.1\r\nHost: ha.test\r\n\r\n"), Err(Denial::Method));
         assert_eq!(read(b"TRACE / HTTP/1.1\r\nHost: ha.test\r\n\r\n"), Err(Denial::Method));
         assert!(read(b"PROPFIND / HTTP/1.1\r\nHost: ha.test\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn credentials_are_found_however_they_are_written() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\nCOOKIE:a=1\r\nX-Cookie: no\r\nauthorization: Bearer x \r\nCookie: b=2\r\n\r\n";
+        let found = credentials(head);
+        assert_eq!(found.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
+        assert_eq!((found[AUTHORIZATION].as_bytes(), found.len()), (b"Bearer x".as_slice(), 3));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The HTTP/1 loop of one connection: read a head, hand the request to Pingora, take the stream back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use super::chunks::{self, Chunks};
 use super::connection::{Upgraded, linger};
 use super::head::{self, Body, Head, HeadLimits};
 use super::stream::ClientStream;
-use super::{BODY_START, Door, Outcome, Role, admit_request, body_limits, body_overdue};
+use super::{BODY_START, Door, Outcome, Role, admit_request, body_limits, body_overdue, turned_out};
 use crate::denial::Denial;
-use crate::exchange::{Connection, Exchange, ReturnedClient};
+use crate::exchange::{Connection, Effort, Exchange, ReturnedClient};
 use crate::proxy::response;
 use crate::snapshot::Snapshot;
 use crate::websocket::handover::Handover;
@@ -63,19 +64,21 @@ pub(super) async fn serve(
         if last {
             door.metrics.denied(Denial::RequestsPerConnection);
         }
-        let Some(place) = admit_request(door, &exchange) else {
+        exchange.seat.advance(Effort::High);
+        let Some(place) = admit_request(door, &exchange, || Cow::Owned(head::credentials(&bytes))) else {
             let answer = response::raw_denial(Denial::Requests);
             return refuse(stream, &answer).await;
         };
         let kept = hand_on(door, stream, bytes, &exchange, &snapshot, last).await;
         drop(place);
         if !exchange.progress.is_taken() {
-            // Pingora has refused by itself what it was handed; that must not go uncounted.
+            // Pingora has refused by itself what it was handed, or not seen it; that must not go uncounted.
+            let denial = exchange.progress.denial().unwrap_or(Denial::Malformed);
             let outcome = Outcome {
                 method: &head.method,
                 target: &head.target,
-                status: 400,
-                denial: Some(Denial::Malformed),
+                status: denial.status().map_or(0, |status| status.as_u16()),
+                denial: Some(denial),
                 ..Outcome::default()
             };
             door.record(connection.peer.ip(), begun, outcome);
@@ -202,6 +205,7 @@ async fn hand_on(
     let kept = tokio::select! {
         kept = door.proxy.process_new_http(session, &door.draining) => kept,
         () = overdue => None,
+        () = turned_out(exchange) => None,
     };
     let (stream, _) = kept?.consume();
     stream.into_any().downcast::<ClientStream>().ok().map(|stream| *stream)

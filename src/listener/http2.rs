@@ -1,5 +1,6 @@
 //! The HTTP/2 loop of one connection: accept streams, hand each to Pingora, and watch what the h2 crate does not.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,10 +16,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::http2_meter::{Http2Counts, Http2Meter};
 use super::places::PlaceGuard;
 use super::stream::{ClientStream, digest_of};
-use super::{BODY_START, Door, admit_request, body_limits, body_overdue};
+use super::{BODY_START, Door, admit_request, body_limits, body_overdue, turned_out};
 use crate::config::{Limits, Timeouts};
 use crate::denial::Denial;
-use crate::exchange::{Connection, Exchange};
+use crate::exchange::{Connection, Effort, Exchange};
 
 type H2Connection = h2::server::Connection<Stream, bytes::Bytes>;
 
@@ -205,8 +206,12 @@ impl Streams {
             }
             self.leave(h2);
         }
+        if self.live.count.load(Relaxed) == 0 {
+            exchange.seat.advance(Effort::High);
+        }
         // Dropped, a session resets its stream.
-        let Some(place) = admit_request(&self.door, &exchange) else { return };
+        let fields = || Cow::Borrowed(&session.req_header().headers);
+        let Some(place) = admit_request(&self.door, &exchange, fields) else { return };
         self.live.count.fetch_add(1, Relaxed);
         self.was_live = true;
         let live = LiveStream { live: self.live.clone(), exchange: exchange.clone(), _place: place };
@@ -252,13 +257,13 @@ async fn serve_stream(door: Arc<Door>, mut session: HttpSession, exchange: Arc<E
         Box::pin(door.proxy.process_new_http(ServerSession::new_http2(session), &door.draining)).await;
     };
     tokio::select! {
-        () = serve => {}
-        () = body_overdue(&exchange, body_limits(&snapshot), is_waiting) => {
-            // Cut before the proxy took it over, the request has left no record: count it here.
-            if !exchange.progress.is_taken() {
-                door.metrics.denied(Denial::SlowBody);
-            }
-        }
+        () = serve => return,
+        () = body_overdue(&exchange, body_limits(&snapshot), is_waiting) => {}
+        () = turned_out(&exchange) => {}
+    }
+    // Cut before the proxy took it over, the request has left no record: count it here.
+    if let Some(denial) = exchange.progress.denial().filter(|_| !exchange.progress.is_taken()) {
+        door.metrics.denied(denial);
     }
 }
 

@@ -112,7 +112,7 @@ mod tests {
         stream.extend([0, 0, 10, DATA, PADDED, 0, 0, 0, 1, 3]);
         stream.extend([RST_STREAM; 9]);
         for cut in 1..stream.len() {
-            let connection = Arc::new(Connection::new(ClientAddr::new([127, 0, 0, 1].into()), None, None));
+            let connection = Arc::new(Connection::new(ClientAddr::new([127, 0, 0, 1].into()), Arc::default(), None));
             let counts = Arc::new(Http2Counts::default());
             let mut meter = Http2Meter::new(connection.clone(), counts.clone());
             stream.chunks(cut).for_each(|piece| meter.read(piece));

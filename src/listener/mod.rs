@@ -17,27 +17,30 @@ mod presence;
 mod proxy_protocol;
 mod stream;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use ipnet::IpNet;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
 pub use accept::accept;
 pub use places::Places;
-use places::{Admitted, PlaceGuard, PlaceLimits};
+use places::{Admitted, Claim, PlaceGuard, PlaceLimits};
 pub use presence::Presence;
 
 use crate::access_log::AccessLog;
 use crate::acme::Challenges;
+use crate::client::{ClientAddr, is_within};
 use crate::denial::Denial;
-use crate::exchange::Exchange;
+use crate::exchange::{Connection, Exchange};
 use crate::guard::Guard;
 use crate::metrics::Metrics;
-use crate::proxy::Gateway;
+use crate::proxy::{Gateway, shows_device};
 use crate::request::{Protocol, RequestRecord};
 use crate::snapshot::Snapshot;
 use body_clock::{BodyClock, BodyLimits};
@@ -96,6 +99,7 @@ impl Door {
             started: SystemTime::now(),
             remote,
             host: outcome.host,
+            class: None,
             method: outcome.method.to_owned(),
             target: outcome.target.to_owned(),
             protocol: Protocol::Http11,
@@ -104,6 +108,7 @@ impl Door {
             response_body_bytes: 0,
             duration: begun.elapsed(),
             upstream_duration: None,
+            gate_duration: None,
             user_agent: None,
             reason: outcome.denial.map(Denial::reason),
         };
@@ -123,13 +128,28 @@ struct Outcome<'a> {
 }
 
 /// Takes a place for a request in flight. Over a limit, the request is marked to be told so; `None` when too many are
-/// being told already.
-fn admit_request(door: &Door, exchange: &Exchange) -> Option<PlaceGuard> {
+/// being told already. `fields` are looked at until the connection is known.
+fn admit_request<'a>(
+    door: &Door,
+    exchange: &Exchange,
+    fields: impl FnOnce() -> Cow<'a, HeaderMap>,
+) -> Option<PlaceGuard> {
     let limits = {
         let limits = &door.snapshot.load().config.limits;
         PlaceLimits { total: limits.requests, per_client: limits.requests_per_client }
     };
-    match door.requests.admit(exchange.connection.peer.key(), limits) {
+    let (connection, seat) = (&exchange.connection, &exchange.seat);
+    if connection.seat.is_proven() {
+        seat.prove();
+    } else if is_known(door, connection, &fields()) {
+        // Now, and not when the proxy sees it: the body may be long in coming.
+        seat.prove();
+        if !is_proxy(door, connection.peer) {
+            connection.seat.prove();
+        }
+    }
+    let claim = || if seat.is_proven() { Claim::Known } else { claim_at(door, connection.peer) };
+    match door.requests.admit(connection.peer.key(), limits, seat, claim) {
         Admitted::Yes(place) => Some(place),
         Admitted::OnlyToHear(denial, place) => {
             exchange.progress.deny(denial);
@@ -140,6 +160,25 @@ fn admit_request(door: &Door, exchange: &Exchange) -> Option<PlaceGuard> {
             None
         }
     }
+}
+
+/// Whether a request shows a credential of a known device. A request for another host than its connection's is refused
+/// later.
+fn is_known(door: &Door, connection: &Connection, fields: &HeaderMap) -> bool {
+    let snapshot = door.snapshot.load();
+    let route = connection.server_name.as_deref().and_then(|name| snapshot.routes.find(name));
+    route.is_some_and(|route| shows_device(&door.guard, &route.name, fields))
+}
+
+/// What anybody may ask for who comes from an address. A trusted proxy's is nobody's home, whoever comes through it.
+fn claim_at(door: &Door, peer: ClientAddr) -> Claim {
+    let is_home = || door.guard.is_home(peer, &door.snapshot.load().config.guard, door.guard.now());
+    if !is_proxy(door, peer) && is_home() { Claim::Home } else { Claim::None }
+}
+
+/// Whether a peer names its clients in its requests.
+fn is_proxy(door: &Door, peer: ClientAddr) -> bool {
+    is_within(peer.ip(), &door.snapshot.load().config.trusted_proxies.networks)
 }
 
 fn body_limits(snapshot: &Snapshot) -> BodyLimits {
@@ -156,6 +195,12 @@ fn body_limits(snapshot: &Snapshot) -> BodyLimits {
 const BODY_START: usize = 4 * 1024;
 /// Looks at the clock this often while a request body is on its way.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Returns when a request has to leave for a newcomer, and says so in the exchange.
+async fn turned_out(exchange: &Exchange) {
+    let denial = exchange.seat.turned_out().await;
+    exchange.progress.deny(denial);
+}
 
 /// Returns when the client of `exchange` has used up the time for its body, and says so in the exchange; never, once
 /// the body is there.

@@ -124,7 +124,7 @@ mod tests {
 
     fn enter(presence: &Arc<Presence>, ip: &str, traffic: Traffic) -> (Arc<Connection>, PresenceGuard) {
         let client = ClientAddr::new(ip.parse().unwrap());
-        let connection = Arc::new(Connection::new(client, None, None));
+        let connection = Arc::new(Connection::new(client, Arc::default(), None));
         let guard = presence.enter(client, traffic, &connection);
         (connection, guard)
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn is_out(connection: &Connection) -> bool {
-        connection.turned_out().now_or_never().is_some()
+        connection.seat.turned_out().now_or_never().is_some()
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 
-use super::{counter_vec, gauge_vec, int_gauge_vec};
+use super::{Families, counter_vec, gauge_vec, int_gauge_vec};
 
 /// Handles to the metrics of ACME.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct CertificateState {
 }
 
 impl AcmeMetrics {
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Families) -> Self {
         let certificate = ["certificate"];
         Self {
             orders: counter_vec(
@@ -50,7 +50,7 @@ impl AcmeMetrics {
             ),
             failing: int_gauge_vec(
                 r,
-                "acme_consecutive_failures",
+                "acme_failing",
                 "Failed attempts since the last that did not fail.",
                 &certificate,
             ),

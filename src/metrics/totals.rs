@@ -1,8 +1,8 @@
 //! What has been counted until now, over all hosts: for the history of the last hour, which takes differences.
 
+use prometheus::IntCounterVec;
 use prometheus::core::Collector;
 use prometheus::proto::Metric;
-use prometheus::{HistogramVec, IntCounterVec};
 
 use super::Metrics;
 use crate::denial::Denial;
@@ -23,10 +23,12 @@ pub struct Totals {
     pub failed_logins: f64,
     /// Until the head of the upstream's answer.
     pub latency: Buckets,
+    /// What the gate itself added.
+    pub own: Buckets,
     pub websockets_open: u32,
     pub upstreams: u32,
     pub upstreams_up: u32,
-    pub known_credentials: u64,
+    pub known_devices: u64,
     pub throttled_accounts: u64,
 }
 
@@ -37,9 +39,9 @@ pub struct Buckets(pub Vec<(f64, u64)>);
 impl Metrics {
     /// Adds up what is needed for one sample. Its cost grows with the number of configured hosts, not with traffic.
     pub fn totals(&self) -> Totals {
-        let code = |code: &str| sum(&self.requests, |metric| has(metric, "code", code));
+        let code = |code: &str| sum(self.hosts.requests(), |metric| has(metric, "code", code));
         let up: Vec<_> = metrics(&self.upstream_up).iter().map(|metric| metric.get_gauge().get_value() > 0.0).collect();
-        let (known_credentials, throttled_accounts) = self.guard.standing();
+        let (known_devices, throttled_accounts) = self.guard.standing();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Totals {
             fine: code("1xx") + code("2xx") + code("3xx"),
@@ -48,11 +50,12 @@ impl Metrics {
             aborted: code("aborted"),
             denials: Denial::ALL.iter().map(|denial| self.denials(*denial)).collect(),
             failed_logins: self.guard.failed_logins(),
-            latency: buckets(&self.upstream_duration),
-            websockets_open: self.websockets_open.get().try_into().unwrap_or(0),
+            latency: buckets(self.hosts.upstream_duration()),
+            own: buckets(&self.gate_duration),
+            websockets_open: self.front_door.websockets_open().try_into().unwrap_or(u32::MAX),
             upstreams: count(up.len()),
             upstreams_up: count(up.iter().filter(|up| **up).count()),
-            known_credentials,
+            known_devices,
             throttled_accounts,
         }
     }
@@ -67,7 +70,7 @@ pub(super) fn has(metric: &Metric, label: &str, value: &str) -> bool {
     metric.get_label().iter().any(|pair| pair.name() == label && pair.value() == value)
 }
 
-fn buckets(family: &HistogramVec) -> Buckets {
+fn buckets(family: &impl Collector) -> Buckets {
     let mut all: Vec<(f64, u64)> = Vec::new();
     for metric in metrics(family) {
         let histogram = metric.get_histogram();

@@ -31,9 +31,9 @@ pub(super) struct Asks {
     pub presented: u64,
     /// The gate's own cookie.
     pub cookie: Option<Fingerprint>,
+    pub class: RequestClass,
     host: Arc<str>,
     reach: Reach,
-    class: RequestClass,
     is_read: bool,
     flow_id: Option<String>,
     content_type: Option<String>,
@@ -89,6 +89,14 @@ impl Asks {
             is_attempt: self.question.attempt().is_some(),
         }
     }
+}
+
+/// Whether a head shows a credential of a device that is known at `host`. Asked before the rest of the request is looked
+/// at: it costs nothing where nothing is shown, else a hash or two.
+pub fn shows_device(guard: &Guard, host: &str, headers: &HeaderMap) -> bool {
+    let bearer = headers.get(header::AUTHORIZATION).map(|field| guard.proof(host, token_in(field.as_bytes())));
+    let mut shown = [guard.cookie(host, headers), bearer].into_iter().flatten();
+    shown.any(|credential| guard.devices().knows(credential, guard.now()))
 }
 
 /// The token in an `Authorization`: here and in a WebSocket it is the same credential.

@@ -13,7 +13,7 @@ use crate::access_log::AccessLog;
 use crate::client::ClientAddr;
 use crate::denial::Denial;
 use crate::exchange::Exchange;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Open};
 use crate::request::{Protocol, RequestRecord};
 use crate::snapshot::Snapshot;
 
@@ -66,7 +66,8 @@ impl RequestContext {
     pub(super) fn accept(&mut self, accepted: Accepted, passed: Passed) {
         let Stage::Identified(exchange) = &self.stage else { return };
         let exchange = exchange.clone();
-        let Passed { client, watch } = passed;
+        let Passed { client, watch, waited } = passed;
+        self.record.own_time.waited = waited;
         let forwarding = Forwarding { exchange, accepted, client, watch, attempts: 0, sent: None, body_bytes: 0 };
         self.stage = Stage::Accepted(Box::new(forwarding));
     }
@@ -96,12 +97,27 @@ impl RequestContext {
         self.record.failure = Some(cause);
     }
 
+    /// The request goes to an upstream, perhaps not for the first time.
+    pub fn sent(&mut self) {
+        self.record.sent();
+        if let Some(forwarding) = self.forwarding() {
+            forwarding.attempts += 1;
+            forwarding.sent = Some(Instant::now());
+        }
+    }
+
+    /// The head of the upstream's answer has been passed on; for so long the upstream was waited for meanwhile.
+    pub fn passed_on(&mut self, waited: Duration) {
+        self.record.passed_on(waited);
+    }
+
     /// The head of the upstream's answer is there.
     pub fn upstream_answered(&mut self) {
         if let Stage::Accepted(forwarding) = &self.stage
             && let Some(sent) = forwarding.sent
         {
             self.record.upstream_duration.get_or_insert(sent.elapsed());
+            self.record.own_time.answered.get_or_insert_with(Instant::now);
         }
     }
 
@@ -112,6 +128,19 @@ impl RequestContext {
         self.record.request_body_bytes = session.body_bytes_read() as u64;
         self.record.write();
     }
+}
+
+/// What the gate itself adds to a request, as it goes through its phases.
+#[derive(Default)]
+struct OwnTime {
+    /// For so long others were waited for before the request was sent on.
+    waited: Duration,
+    /// From the head until it was first sent on.
+    before: Option<Duration>,
+    /// When the head of the answer came.
+    answered: Option<Instant>,
+    /// Both ways, once the head of the answer has been passed on.
+    total: Option<Duration>,
 }
 
 /// Writes its record once: at the end of the request, or when the request is dropped half-way.
@@ -129,6 +158,8 @@ struct RecordGuard {
     request_body_bytes: u64,
     response_body_bytes: u64,
     upstream_duration: Option<Duration>,
+    own_time: OwnTime,
+    open: Option<Open>,
     denial: Option<Denial>,
     failure: Option<&'static str>,
     written: bool,
@@ -150,6 +181,8 @@ impl RecordGuard {
             request_body_bytes: 0,
             response_body_bytes: 0,
             upstream_duration: None,
+            own_time: OwnTime::default(),
+            open: None,
             denial: None,
             failure: None,
             written: false,
@@ -159,6 +192,7 @@ impl RecordGuard {
     fn arrived(&mut self, session: &Session, exchange: &Arc<Exchange>) {
         let request = session.req_header();
         self.exchange = Some(exchange.clone());
+        self.open = Some(self.metrics.request_begins());
         self.method = request.method.to_string();
         self.target = String::from_utf8_lossy(request.raw_path()).into_owned();
         self.protocol = match request.version {
@@ -168,6 +202,16 @@ impl RecordGuard {
         };
         let user_agent = request.headers.get(header::USER_AGENT);
         self.user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+
+    fn sent(&mut self) {
+        let waited = self.own_time.waited;
+        self.own_time.before.get_or_insert_with(|| self.begun.elapsed().saturating_sub(waited));
+    }
+
+    fn passed_on(&mut self, waited: Duration) {
+        let OwnTime { before: Some(before), answered: Some(answered), .. } = self.own_time else { return };
+        self.own_time.total.get_or_insert_with(|| before + answered.elapsed().saturating_sub(waited));
     }
 
     /// The status that the client was sent, or will be by the front door, which has cut an HTTP/1 request short.
@@ -192,6 +236,7 @@ impl RecordGuard {
             started: self.started,
             remote: exchange.client().ip(),
             host: exchange.host(),
+            class: exchange.class(),
             method: std::mem::take(&mut self.method),
             target: std::mem::take(&mut self.target),
             protocol: self.protocol,
@@ -200,6 +245,7 @@ impl RecordGuard {
             response_body_bytes: self.response_body_bytes,
             duration: self.begun.elapsed(),
             upstream_duration: self.upstream_duration,
+            gate_duration: self.own_time.total,
             user_agent: self.user_agent.take(),
             reason: denial.map(Denial::reason).or(self.failure),
         };

@@ -121,8 +121,8 @@ impl ProxyHttp for Gateway {
             forwarding.exchange.progress.body_replayed();
             forwarding.body_bytes = 0;
         }
-        forwarding.attempts += 1;
-        forwarding.sent = Some(Instant::now());
+        ctx.sent();
+        let forwarding = ctx.forwarding().ok_or_else(not_accepted)?;
         let header = session.req_header();
         peer::peer(forwarding, header.uri.path(), &header.headers, &snapshot.config.timeouts)
     }
@@ -130,13 +130,14 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _reused: bool,
+        reused: bool,
         _: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let forwarding = ctx.forwarding().ok_or_else(not_accepted)?;
+        self.metrics.upstream_connected(&forwarding.accepted.route.name, reused);
         if forwarding.exchange.handover.is_some() {
             return Ok(()); // dialled and verified by ourselves
         }
@@ -238,7 +239,10 @@ impl ProxyHttp for Gateway {
         let over_tls = forwarding.exchange.connection.server_name.is_some();
         headers::to_client(response, &forwarding.accepted.route, over_tls)?;
         forwarding.watch.head(response)?;
+        let begun = Instant::now();
         forwarding.watch.doubt().await;
+        let waited = begun.elapsed();
+        ctx.passed_on(waited);
         Ok(())
     }
 

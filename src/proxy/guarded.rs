@@ -1,6 +1,7 @@
 //! A request before the guard: who asks, what is tried, and what has to be watched of the answer.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pingora_proxy::Session;
 
@@ -23,6 +24,8 @@ pub(super) struct Passed {
     /// The address by which the application is to know the client.
     pub client: ClientAddr,
     pub watch: Watch,
+    /// For so long others were waited for: the client for its body, Home Assistant for a word about a bearer.
+    pub waited: Duration,
 }
 
 /// Asks the guard about a request. Reads the body of a login, and asks Home Assistant about an unknown bearer.
@@ -38,18 +41,24 @@ pub(super) async fn pass(
     accepted: &Accepted,
 ) -> Result<Passed, Refusal> {
     let asks = Asks::of(session, exchange, accepted, guard);
+    exchange.classify(asks.class);
+    let begun = Instant::now();
     let said = asks::read(&asks, guard, session, exchange).await;
+    let waited = begun.elapsed();
     let proof = said.as_ref().ok().and_then(Said::proof);
     let shown: Vec<Fingerprint> = [asks.cookie, asks.bearer, proof].into_iter().flatten().collect();
     let policy = &accepted.route.policy;
     let visitor = guard.visitor(accepted.client, &shown, policy, guard.now());
+    if visitor.device.is_some() {
+        exchange.set_known(accepted.client);
+    }
     guard.admit(&visitor, &asks.asked(), policy, guard.now())?;
     // Only now: what nobody understands counts as a request like any other.
     let said = said.inspect_err(|denial| guard.refused(accepted.client, *denial, policy, guard.now()))?;
-    let request = Request { guard, bearers, exchange, accepted, asks: &asks, visitor };
+    let mut request = Request { guard, bearers, exchange, accepted, asks: &asks, visitor, waited };
     let watch = request.watch(said).await?;
     let client = asks.flow.map_or(accepted.client, |flow| guard.flows().address_for(flow, accepted.client));
-    Ok(Passed { client, watch })
+    Ok(Passed { client, watch, waited: request.waited })
 }
 
 /// All that is known of one request.
@@ -60,11 +69,12 @@ struct Request<'a> {
     accepted: &'a Accepted,
     asks: &'a Asks,
     visitor: Visitor,
+    waited: Duration,
 }
 
 impl Request<'_> {
     /// Begins what the request tries, and says what is to be seen of its answer.
-    async fn watch(&self, said: Said) -> Result<Watch, Refusal> {
+    async fn watch(&mut self, said: Said) -> Result<Watch, Refusal> {
         let mut watch = Watch::new(self.asks, self.accepted, self.guard);
         let mut is_proven = self.visitor.is_proven;
         match (self.asks.question, said) {
@@ -84,6 +94,9 @@ impl Request<'_> {
                 watch.websocket = Some(login);
             }
             _ => {}
+        }
+        if is_proven {
+            self.exchange.set_known(self.accepted.client);
         }
         let connection = &self.exchange.connection;
         if self.asks.is_upgrade {
@@ -106,7 +119,7 @@ impl Request<'_> {
     }
 
     /// Whether the bearer is good; a generic application says so by its answer, Home Assistant is asked before.
-    async fn watch_bearer(&self, watch: &mut Watch) -> Result<bool, Refusal> {
+    async fn watch_bearer(&mut self, watch: &mut Watch) -> Result<bool, Refusal> {
         let (Some(bearer), Some(field)) = (self.asks.bearer, &self.asks.authorization) else { return Ok(false) };
         let is_good = || matches!(self.guard.devices().credit(bearer, self.guard.now()), Credit::Good { .. });
         let kind = self.asks.question.attempt().map_or("bearer", AttemptKind::as_str);
@@ -116,11 +129,13 @@ impl Request<'_> {
             return Ok(false);
         }
         if !is_good() {
+            let begun = Instant::now();
             let _turn = self.bearers.turn(bearer).await;
             if !is_good() {
                 let attempt = self.begin(tried)?;
                 self.bearers.prove(attempt, field, self.accepted).await?;
             }
+            self.waited += begun.elapsed();
         }
         watch.believed = Some(Believed { bearer, field: field.clone(), accepted: self.accepted.clone() });
         Ok(true)

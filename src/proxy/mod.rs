@@ -14,4 +14,5 @@ mod upgrade;
 mod verdict;
 mod websocket_login;
 
+pub use asks::shows_device;
 pub use gateway::Gateway;

@@ -35,7 +35,9 @@ impl Answer {
             Denial::Misdirected => "This connection is not for that host name.",
             Denial::Version => "This version of HTTP is not supported.",
             Denial::Connections | Denial::ConnectionsPerClient => "Too many connections. Please try again shortly.",
-            Denial::Requests | Denial::RequestsPerClient => "Too many requests at once. Please try again shortly.",
+            Denial::Requests | Denial::RequestsPerClient | Denial::MadeRoom => {
+                "Too many requests at once. Please try again shortly."
+            }
             Denial::Banned => "Access from your address is suspended for a while.",
             Denial::RateLimit => "Too many requests. Please try again shortly.",
             Denial::LoginThrottle | Denial::AccountThrottle => "Too many failed logins. Please try again later.",

@@ -15,7 +15,7 @@ use crate::app::{self, Outcome as Answer, Proof, Question, Stage, Tokens};
 use crate::client::ClientAddr;
 use crate::config::App;
 use crate::guard::cookie::Cookie;
-use crate::guard::devices::{Credit, Home};
+use crate::guard::devices::Home;
 use crate::guard::fingerprint::{Fingerprint, Kind};
 use crate::guard::{Attempt, Guard, Outcome};
 
@@ -62,7 +62,8 @@ impl Watch {
             host: accepted.route.name.clone(),
             client: accepted.client,
             flow: asks.flow,
-            known_by: asks.cookie.filter(|cookie| is_known(guard, *cookie)),
+            // One that was only given stays with whoever copied it.
+            known_by: asks.cookie.filter(|cookie| guard.devices().knows(*cookie, guard.now())),
             cookie: None,
             head: None,
             body: BytesMut::new(),
@@ -206,9 +207,4 @@ fn end(attempt: Option<Attempt>, outcome: Outcome) {
     if let Some(attempt) = attempt {
         attempt.finish(outcome);
     }
-}
-
-/// Whether a cookie is somebody's: one that was only given stays with whoever copied it.
-fn is_known(guard: &Guard, cookie: Fingerprint) -> bool {
-    matches!(guard.devices().credit(cookie, guard.now()), Credit::Good { .. } | Credit::Expired { .. })
 }

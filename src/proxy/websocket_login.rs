@@ -167,7 +167,7 @@ impl Doorkeeper for WebSocketLogin {
     }
 
     async fn banned(&self) {
-        self.0.connection.turned_out().await;
+        self.0.connection.seat.turned_out().await;
     }
 
     fn parted(&self, end: End) {

@@ -20,7 +20,7 @@ use crate::client::{ClientAddr, is_within};
 use crate::config::{Config, RequestClass, UpstreamScheme};
 use crate::denial::Denial;
 use crate::guard::{Guard, LastRefusal};
-use crate::history::{History, Refusals, Refused};
+use crate::history::{History, Refused};
 use crate::listener::Places;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
@@ -41,7 +41,6 @@ pub(super) struct Gate {
     pub guard: Arc<Guard>,
     pub acme: Arc<Acme>,
     pub history: History,
-    pub refusals: Arc<Refusals>,
     pub draining: watch::Receiver<bool>,
 }
 
@@ -82,7 +81,7 @@ impl Control for Gate {
             connections_open: self.connections.open() as u64,
             bans_active: self.guard.bans().active() as u64,
             clients_hidden_behind: self.guard.clients_hidden_behind().map(ClientAddr::ip),
-            websockets_open: self.metrics.websockets_open.get().try_into().unwrap_or(0),
+            websockets_open: self.metrics.front_door.websockets_open(),
             hosts: hosts.collect(),
             counters: self.metrics.denial_counts(),
         }
@@ -90,16 +89,16 @@ impl Control for Gate {
 
     fn overview(&self) -> Overview {
         let (totals, snapshot) = (self.metrics.totals(), self.snapshot.load());
-        let refusals = self.refusals.newest();
+        let refusals = self.history.refusals().newest();
         Overview {
             at: SystemTime::now(),
             status: self.status(),
             unready: self.ready().err(),
             certificates: certificates::list(self),
             bans: self.bans(admin::BANS_SHOWN),
-            refusals: refusals.iter().map(|refused| self.recent(refused, &snapshot.config)).collect(),
-            refusals_passed_over: self.refusals.passed_over(),
-            known_credentials: totals.known_credentials,
+            refusals: refusals.iter().map(|refused| Self::recent(refused, &snapshot.config)).collect(),
+            refusals_passed_over: self.history.refusals().passed_over(),
+            known_devices: totals.known_devices,
             throttled_accounts: totals.throttled_accounts,
             hour: self.history.hour(self.guard.now()),
         }
@@ -221,17 +220,13 @@ impl Gate {
         states
     }
 
-    /// The configuration's key is known only as long as it is the client's last refusal, where it depends on what was
-    /// asked for.
-    fn recent(&self, refused: &Refused, config: &Config) -> RecentRefusal {
-        let last = self.guard.last_refusal(ClientAddr::new(refused.client));
-        let last = last.filter(|last| Some(&*last.host) == refused.host.as_deref());
+    fn recent(refused: &Refused, config: &Config) -> RecentRefusal {
+        let host = config.hosts.iter().find(|host| Some(host.name.to_string().as_str()) == refused.host.as_deref());
+        // What is no denial's word is a login over a WebSocket that had to wait.
         let denial = Denial::ALL.into_iter().find(|denial| denial.reason() == refused.reason);
-        let key = match (denial, last) {
-            (None | Some(Denial::RateLimit), Some(last)) => self.refusal(&last, config).key,
-            (None, None) => key_of(Denial::LoginThrottle).map(str::to_owned),
-            (Some(Denial::RateLimit), None) => Some("guard.rate_limits".to_owned()),
-            (Some(denial), _) => key_of(denial).map(str::to_owned),
+        let key = match (denial.unwrap_or(Denial::LoginThrottle), host, refused.class) {
+            (Denial::RateLimit, Some(host), Some(class)) => Some(config.rate_limit_key(host, class)),
+            (denial, _, _) => key_of(denial).map(str::to_owned),
         };
         let host = refused.host.as_ref().map(ToString::to_string);
         let refusal = admin::Refusal { at: refused.at, reason: refused.reason.into(), host, key };
@@ -262,6 +257,7 @@ fn key_of(denial: Denial) -> Option<&'static str> {
         Denial::Unproven | Denial::NotPublic | Denial::OddPath => Some("hosts[].surface"),
         Denial::Onboarding => Some("hosts[].onboarding"),
         Denial::ClientCertificate => Some("hosts[].client_ca_file"),
+        Denial::RateLimit => Some("guard.rate_limits"),
         Denial::BodySize => Some("hosts[].body_size"),
         Denial::SlowHead => Some("timeouts.request_head"),
         Denial::SlowBody => Some("limits.body_rate"),

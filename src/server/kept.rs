@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::listener::Presence;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StateFile};
 use crate::state::{self, KnownDevices};
 
 /// How often what has lapsed is forgotten, and what is known of devices written down.
@@ -73,12 +73,15 @@ async fn tend(gate: Arc<Gate>, devices: Arc<KnownDevices>, store_errors: Arc<Ato
         let (guard, snapshot) = (gate.guard.clone(), gate.snapshot.load_full());
         // After an attack there are hundreds of thousands of entries to look at.
         let _ = tokio::task::spawn_blocking(move || guard.sweep(&snapshot.config.guard)).await;
-        gate.metrics.guard.store_errors.set(store_errors.load(Relaxed).try_into().unwrap_or(i64::MAX));
+        gate.metrics.state_write_errors(StateFile::Bans, store_errors.load(Relaxed));
         let version = gate.guard.devices().version();
         if version != saved {
             let (devices, guard) = (devices.clone(), gate.guard.clone());
             let saving = tokio::task::spawn_blocking(move || save(&devices, &guard));
-            saved = if saving.await.unwrap_or(false) { version } else { saved };
+            match saving.await {
+                Ok(true) => saved = version,
+                Ok(false) | Err(_) => gate.metrics.state_write_failed(StateFile::Devices),
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use pingora_core::apps::{HttpServerApp, HttpServerOptions};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use sd_notify::NotifyState;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,7 +28,7 @@ use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
-use crate::history::{History, Refusals};
+use crate::history::History;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
@@ -83,9 +84,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let certificates = Arc::new(CertificateStore::new());
-    let refusals = Arc::new(Refusals::default());
-    let dropped = metrics.access_log_dropped.clone();
-    let (access_log, access_log_writer) = AccessLog::start(&config.access_log, dropped, refusals.clone())
+    let (access_log, access_log_writer) = AccessLog::start(&config.access_log, metrics.access_log_dropped.clone())
         .context("cannot open the access log (access_log.file)")?;
     let mut sockets = Sockets::bind(&config, &options).await?;
     let builder = Arc::new(Builder::new(certificates.clone(), metrics.clone()));
@@ -108,7 +107,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         connections: connections.clone(),
         requests: requests.clone(),
         metrics: metrics.clone(),
-        access_log,
+        access_log: access_log.clone(),
         guard: kept.guard.clone(),
         presence: kept.presence.clone(),
         proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
@@ -127,19 +126,12 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
         acme: Arc::new(Acme::new(&config.state_directory, challenges.clone(), metrics.clone())),
-        history: History::default(),
-        refusals,
+        history: History::new(access_log.refusals()),
         draining: is_draining,
     });
-    let admin_server =
-        AdminServer::start(&config.admin, sockets.admin.take(), metrics.registry().clone(), gate.clone())
-            .await
-            .with_context(|| cannot_serve_socket(&config.admin.socket))?;
+    let admin_server = admin_server(&config, sockets.admin.take(), &gate).await?;
     let acceptors = sockets.serve(&door);
-    let mut tasks = background_tasks(&gate);
-    kept.tend(&mut tasks, &gate);
-    certificates::tend(&gate, &mut tasks);
-    tasks.spawn(sampling::sample(gate.clone()));
+    let tasks = background_tasks(&gate, &kept);
     announce(&listeners);
     Ok(Running {
         listeners,
@@ -155,6 +147,11 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         access_log: access_log_writer,
         kept,
     })
+}
+
+async fn admin_server(config: &Config, tcp: Option<TcpListener>, gate: &Arc<Gate>) -> anyhow::Result<AdminServer> {
+    let started = AdminServer::start(&config.admin, tcp, gate.metrics.registry().clone(), gate.clone()).await;
+    started.with_context(|| cannot_serve_socket(&config.admin.socket))
 }
 
 fn cannot_serve_socket(socket: &Path) -> String {
@@ -203,7 +200,7 @@ fn announce(listeners: &Listeners) {
     );
 }
 
-fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
+fn background_tasks(gate: &Arc<Gate>, kept: &Kept) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let snapshot = gate.snapshot.load();
     for upstream in &snapshot.upstreams {
@@ -215,6 +212,9 @@ fn background_tasks(gate: &Arc<Gate>) -> JoinSet<()> {
         let gate = gate.clone();
         tasks.spawn(async move { gate.reloader.watch(interval).await });
     }
+    kept.tend(&mut tasks, gate);
+    certificates::tend(gate, &mut tasks);
+    tasks.spawn(sampling::sample(gate.clone()));
     tasks
 }
 

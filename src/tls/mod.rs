@@ -41,7 +41,7 @@ pub use store::{CertificateStore, Prepared};
 pub enum TlsError {
     #[error("the TLS library refuses its settings: {0}")]
     Settings(#[from] rustls::Error),
-    #[error("authorities for the upstream's certificate: {0}")]
+    #[error("authorities to trust: {0}")]
     Authority(#[from] CertificateError),
     #[error("authorities for client certificates: {0}")]
     ClientAuthority(CertificateError),

@@ -35,6 +35,9 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// All of them, for metrics that exist before they count.
+    pub const ALL: [Self; 6] = [Self::Dns, Self::Refused, Self::Unreachable, Self::Tls, Self::Silent, Self::Broken];
+
     /// The word in metrics and status.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ use health::{Condition, Trouble};
 pub use watch::watch;
 
 use crate::config::{self, App, UpstreamScheme};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, UpstreamHealth};
 
 /// One upstream of one host. Lives as long as a configuration names it, over any number of reloads.
 #[derive(Debug)]
@@ -129,7 +129,14 @@ impl Upstream {
 
     /// Says in the metrics how it fared last.
     pub fn publish(&self) {
-        self.metrics.upstream_health(&self.host, self.condition() == Condition::Healthy);
+        let health = match self.condition() {
+            Condition::Unknown => UpstreamHealth::Unknown,
+            Condition::Healthy => UpstreamHealth::Up,
+            Condition::Trouble(_) => UpstreamHealth::Down,
+            Condition::Distrusts { .. } => UpstreamHealth::Distrusts,
+        };
+        self.metrics.upstream_health(&self.host, health);
+        self.metrics.upstream_may_fail(&self.host, Trouble::ALL.iter().map(|trouble| trouble.as_str()));
     }
 
     /// How it fared last.

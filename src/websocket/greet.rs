@@ -19,7 +19,7 @@
 //! match Box::pin(greet(tunnel, terms, &doorkeeper, draining.clone())).await {
 //!     Ok(greeted) => {
 //!         drop(doorkeeper);
-//!         let report = relay(greeted.tunnel, patience, draining).await;
+//!         let report = relay(greeted.tunnel, patience, draining, |_, _| ()).await;
 //!         let (up, down) = (greeted.up + report.up, greeted.down + report.down);
 //!         println!("{} {up} {down}", report.cause.as_str());
 //!     }

@@ -85,19 +85,30 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_secs(15);
 
 /// Copies both ways until one side ends, nothing moves for too long, or `draining` turns true.
-pub async fn relay(tunnel: Tunnel, patience: Patience, mut draining: watch::Receiver<bool>) -> Report {
+///
+/// `moved` hears every quarter of a minute, and at the end, how many bytes have gone up and down since.
+pub async fn relay(
+    tunnel: Tunnel,
+    patience: Patience,
+    mut draining: watch::Receiver<bool>,
+    moved: impl Fn(u64, u64),
+) -> Report {
     let Tunnel { mut client, early, mut upstream, behind } = tunnel;
     let mut up = Flow { held: early, ..Flow::default() };
     let mut down = Flow { held: behind, ..Flow::default() };
     down.boundary.advance(&down.held);
     let tick = TICK.min(patience.idle / 4).min(patience.write_stall / 4).max(Duration::from_millis(10));
     let mut clock = Clock { up: Still::new(), down: Still::new() };
+    let mut told = Told::default();
     let cause = loop {
         let step = tokio::select! {
             biased;
             cause = poll_fn(|cx| copy_both(&mut client, &mut upstream, &mut up, &mut down, cx)) => Some(cause),
             () = drain_requested(&mut draining) => Some(Cause::Shutdown),
-            () = tokio::time::sleep(tick) => clock.verdict(&up, &down, patience),
+            () = tokio::time::sleep(tick) => {
+                told.tell(&up, &down, &moved);
+                clock.verdict(&up, &down, patience)
+            }
         };
         if let Some(cause) = step {
             break cause;
@@ -107,6 +118,7 @@ pub async fn relay(tunnel: Tunnel, patience: Patience, mut draining: watch::Rece
         let _ = timeout(FAREWELL, say_goodbye(&mut client, &mut upstream, &mut down, &close_frame(GOING_AWAY))).await;
     }
     let _ = timeout(FAREWELL, async { tokio::join!(client.shutdown(), upstream.shutdown()) }).await;
+    told.tell(&up, &down, &moved);
     Report { cause, up: up.bytes, down: down.bytes }
 }
 
@@ -139,6 +151,20 @@ pub(super) async fn say_goodbye(client: &mut Io, upstream: &mut Io, down: &mut F
         client.flush().await?;
     }
     Ok(())
+}
+
+/// The bytes of which somebody has heard.
+#[derive(Default)]
+struct Told {
+    up: u64,
+    down: u64,
+}
+
+impl Told {
+    fn tell(&mut self, up: &Flow, down: &Flow, moved: impl Fn(u64, u64)) {
+        moved(up.bytes - self.up, down.bytes - self.down);
+        *self = Self { up: up.bytes, down: down.bytes };
+    }
 }
 
 /// Remembers when bytes last moved, each way.
@@ -291,7 +317,7 @@ mod tests {
             behind: behind.into(),
         };
         let patience = Patience { idle: Duration::from_secs(600), write_stall: Duration::from_secs(60) };
-        Ends { client, upstream, drain, relay: tokio::spawn(relay(tunnel, patience, draining)) }
+        Ends { client, upstream, drain, relay: tokio::spawn(relay(tunnel, patience, draining, |_, _| ())) }
     }
 
     #[tokio::test]

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Small leaves of plain data and pure rules: everyone may use them.
-const LEAVES: [&str; 5] = ["config", "denial", "client", "clock", "request"];
+const LEAVES: &[&str] = &["config", "denial", "client", "clock", "request"];
 
 /// What each room uses besides the leaves.
-const ARROWS: [(&str, &[&str]); 30] = [
+const ARROWS: &[(&str, &[&str])] = &[
     ("access_log", &["history"]),
     ("acme", &["dns", "durable", "http_client", "metrics", "tls"]),
     ("admin", &["history"]),
@@ -61,11 +61,15 @@ const ARROWS: [(&str, &[&str]); 30] = [
 ];
 
 /// Decisions live here: no sockets, no files, no clock. Time is an argument.
-const PURE: [&str; 51] = [
+const PURE: &[&str] = &[
     "client.rs",
     "routing.rs",
     "request.rs",
     "denial.rs",
+    "acme/memory.rs",
+    "acme/problem.rs",
+    "acme/report.rs",
+    "acme/schedule.rs",
     "app/mod.rs",
     "app/credential.rs",
     "app/endpoint.rs",
@@ -207,7 +211,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_room_uses_only_what_is_drawn() {
-    let drawn: BTreeMap<_, _> = ARROWS.into_iter().collect();
+    let drawn: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     for source in sources().iter().filter(|source| source.path != "lib.rs") {
         let allowed = drawn.get(source.room()).unwrap_or_else(|| panic!("draw the new room of src/{}", source.path));
         for used in source.uses() {
@@ -224,15 +228,16 @@ fn every_arrow_that_is_drawn_is_used() {
         used.entry(source.room().to_owned()).or_default().extend(source.uses());
     }
     for (room, arrows) in ARROWS {
-        for arrow in arrows {
-            assert!(used[room].contains(*arrow), "nobody uses {room} -> {arrow} any more: rub it out");
+        for arrow in *arrows {
+            assert!(used[*room].contains(*arrow), "nobody uses {room} -> {arrow} any more: rub it out");
         }
     }
 }
 
 #[test]
 fn the_arrows_have_no_circle() {
-    let mut left: BTreeMap<_, BTreeSet<_>> = ARROWS.map(|(room, to)| (room, to.iter().copied().collect())).into();
+    let mut left: BTreeMap<_, BTreeSet<_>> =
+        ARROWS.iter().map(|(room, to)| (*room, to.iter().copied().collect())).collect();
     // A leaf may use leaves, and nothing else.
     assert!(LEAVES.iter().all(|leaf| left[leaf].is_empty()));
     while let Some(free) = left.iter().find(|(_, to)| to.is_empty()).map(|(room, _)| *room) {
@@ -270,7 +275,7 @@ fn decisions_touch_no_socket_no_file_and_no_clock() {
     ];
     let sources = sources();
     for pure in PURE {
-        let source = sources.iter().find(|source| source.path == pure).unwrap_or_else(|| panic!("src/{pure} is gone"));
+        let source = sources.iter().find(|source| source.path == *pure).unwrap_or_else(|| panic!("src/{pure} is gone"));
         source.holds_no("I/O", |line| IMPURE.iter().any(|impure| line.contains(impure)));
     }
 }
@@ -283,8 +288,8 @@ fn the_snapshot_has_one_writer() {
 }
 
 #[test]
-fn metrics_are_named_in_one_file() {
-    for source in sources().iter().filter(|source| source.path != "metrics.rs") {
+fn metrics_are_named_in_one_room() {
+    for source in sources().iter().filter(|source| source.room() != "metrics") {
         source.holds_no("a metric's name", |line| line.contains("\"hearthgate_"));
     }
 }

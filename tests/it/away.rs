@@ -184,7 +184,7 @@ async fn a_stream_that_breaks_behind_its_head_is_no_sign_of_trouble() {
     // The end is not made to look like one.
     assert!(within("the break", body.data()).await.unwrap().is_err());
     let broken = "hearthgate_upstream_failures_total{cause=\"broken\",host=\"ha.test\"}";
-    assert_eq!((gate.running.status().hosts[0].health.as_str(), gate.metric(broken)), ("healthy", None));
+    assert_eq!((gate.running.status().hosts[0].health.as_str(), gate.metric(broken)), ("healthy", Some(0.0)));
     assert_eq!(gate.metric("hearthgate_upstream_up{host=\"ha.test\"}"), Some(1.0));
 
     let (answer, _stream) = client.begin(request(), true).await;

@@ -1,6 +1,8 @@
 //! The promise of the lane: whatever strangers do from an address, who has proven a session from there is answered as
 //! if they were not there.
 
+use hearthgate::denial::Denial;
+
 use crate::harness::guest::{Session, json_of};
 use crate::harness::websocket::UPGRADE;
 use crate::harness::{Client, Gate, Guest, Household, guarded, within};
@@ -9,6 +11,7 @@ use crate::harness::{Client, Gate, Guest, Household, guarded, within};
 const TIGHT: &str = "login: {max_failures: 3, account_failures: 5, delay: 60s}, bans: {first: 1s, factor: 1}, \
                      rate_limits: {page: {rate: 1/h, burst: 40}, api: {rate: 1/h, burst: 60}, \
                      auth: {rate: 1/h, burst: 90}, websocket: {rate: 1/h, burst: 30}, static: {rate: 1/h, burst: 40}}";
+const PLACES: &str = "limits: {connections_per_client: 12, requests_per_client: 6}";
 const IP: &str = "203.0.113.1";
 const STEPS: usize = 200;
 
@@ -24,13 +27,14 @@ impl Dice {
     }
 }
 
-/// Something that a stranger does; how it is answered is of no interest here.
-async fn misbehave(gate: &Gate, dice: &mut Dice) {
+/// Something that a stranger does; how it is answered is of no interest here. What it leaves open is given back.
+async fn misbehave(gate: &Gate, dice: &mut Dice) -> Option<Client> {
     let guest = Guest::at(gate, IP);
     let guess = dice.roll(1 << 40);
     let login = format!("{{\"client_id\":\"x\",\"username\":\"owner\",\"password\":\"{guess}\"}}");
     let token = format!("grant_type=refresh_token&refresh_token={guess}");
-    let bytes = match dice.roll(8) {
+    let kind = dice.roll(11);
+    let bytes = match kind {
         0 | 1 => guest.request("POST", &format!("/auth/login_flow/{:032x}", dice.roll(9)), login.as_bytes()),
         2 => guest.clone().bearer(&guess.to_string()).request("GET", "/api/states", b""),
         3 => guest.clone().with(crate::harness::guest::FORM).request("POST", "/auth/token", token.as_bytes()),
@@ -41,14 +45,18 @@ async fn misbehave(gate: &Gate, dice: &mut Dice) {
             let frame = [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat();
             [UPGRADE.as_bytes(), &frame].concat()
         }
-        _ => guest.clone().with("Cookie: __Host-hearthgate=forged").request("POST", "/api/x", b"{}"),
+        7 => guest.clone().with("Cookie: __Host-hearthgate=forged").request("POST", "/api/x", b"{}"),
+        8 => return Some(Client::new(guest.dial().tcp().await)),
+        9 => Vec::new(),
+        // So much of a body that it takes a place, and never all of it.
+        _ => guest.request("POST", "/auth/login_flow", &[b' '; 10_000])[..6_000].to_vec(),
     };
-    if let Ok(stream) = guest.dial().tls().await {
-        let mut client = Client::new(stream);
-        if client.try_send(bytes).await.is_ok() {
-            within("some answer", client.more()).await;
-        }
+    let mut client = Client::new(guest.dial().tls().await.ok()?);
+    let is_sent = client.try_send(bytes).await.is_ok();
+    if kind < 9 && is_sent {
+        within("some answer", client.more()).await;
     }
+    (kind >= 9).then_some(client)
 }
 
 /// A device that has logged in to one gate.
@@ -92,15 +100,18 @@ impl<'g> Device<'g> {
 async fn whatever_strangers_do_who_has_proven_a_session_is_answered_as_if_they_were_not_there() {
     for seed in [0x9e37_79b9_7f4a_7c15, 0x2545_f491_4f6c_dd1d] {
         let (noisy, quiet) = (Household::start().await, Household::start().await);
-        let (crowded, calm) = (guarded(&noisy, TIGHT).start().await, guarded(&quiet, TIGHT).start().await);
+        let tight = |household| guarded(household, TIGHT).section(PLACES);
+        let (crowded, calm) = (tight(&noisy).start().await, tight(&quiet).start().await);
         let (mut harried, mut content) = (Device::new(&crowded).await, Device::new(&calm).await);
         let mut dice = Dice(seed);
+        let mut left_open = Vec::new();
         for step in 0..STEPS {
-            misbehave(&crowded, &mut dice).await;
+            left_open.extend(misbehave(&crowded, &mut dice).await);
             let what = dice.roll(8);
             let (one, other) = (harried.live(what).await, content.live(what).await);
             assert_eq!(one, other, "seed {seed:x}, step {step}, thing {what}");
         }
+        assert!(crowded.denials(Denial::MadeRoom) > 0, "there was room for all");
         assert!(crowded.metric("hearthgate_bans_total{cause=\"login\"}").unwrap() > 0.0, "nobody misbehaved");
     }
 }

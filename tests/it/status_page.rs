@@ -8,7 +8,7 @@ use hearthgate::admin::{self, BanTarget, NewBan};
 use tokio::net::TcpStream;
 
 use crate::harness::gate::HOST;
-use crate::harness::{Answer, Client, Gate, RawUpstream, Setup};
+use crate::harness::{Answer, Client, Gate, Guest, Household, RawUpstream, Setup, guarded};
 
 const NETWORK: &str = "203.0.113.0/24";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -213,4 +213,17 @@ async fn top_prints_one_picture_where_there_is_no_terminal() {
             assert!(text.contains(part), "{part}\n{text}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_guard_names_the_key_that_sets_it() {
+    let household = Household::start().await;
+    let limits = "rate_limits: {page: {rate: 1/h, burst: 1}}";
+    let gate = guarded(&household, limits).start().await;
+    let guest = Guest::at(&gate, "203.0.113.1");
+    assert_eq!((guest.get("/").await.status, guest.get("/").await.status), (200, 429));
+    let refusals = commands(&gate).overview().await.unwrap().refusals;
+    let [refused] = &refusals[..] else { panic!("{refusals:?}") };
+    assert_eq!((refused.client.to_string().as_str(), refused.refusal.host.as_deref()), ("203.0.113.1", Some(HOST)));
+    assert_eq!(refused.refusal.key.as_deref(), Some("guard.rate_limits.page"));
 }

@@ -52,7 +52,7 @@ async fn a_client_of_tls_1_2_is_served() {
     let gate = Gate::start(upstream.address).await;
     let config = client_config(&gate, &rustls::version::TLS12, vec![kx_group::X25519]);
     assert_eq!(ask(&gate, &config).await.0, ProtocolVersion::TLSv1_2);
-    let sample = "hearthgate_tls_handshakes_total{resumed=\"no\",version=\"1.2\"}";
+    let sample = "hearthgate_tls_handshakes_total{outcome=\"full\",version=\"1.2\"}";
     assert_eq!(gate.metric(sample), Some(1.0));
 }
 

@@ -20,7 +20,7 @@ async fn messages_pings_and_closes_go_both_ways() {
     socket.send(Message::Close(None)).await;
     assert!(matches!(socket.next().await, Some(Message::Close(_))));
     assert_eq!(socket.next().await, None);
-    eventually("the gauge to fall", || gate.running.metrics.websockets_open.get() == 0).await;
+    eventually("the gauge to fall", || gate.running.metrics.front_door.websockets_open() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn a_hundred_at_once_do_not_mix() {
     for _ in 0..100 {
         sockets.push(WebSocket::open(&gate).await);
     }
-    eventually("a gauge of 100", || gate.running.metrics.websockets_open.get() == 100).await;
+    eventually("a gauge of 100", || gate.running.metrics.front_door.websockets_open() == 100).await;
     for round in 0..3 {
         for (at, socket) in sockets.iter_mut().enumerate() {
             socket.send(Message::text(format!("{at} {round}"))).await;
@@ -234,7 +234,7 @@ async fn half_an_upgrade_is_an_ordinary_get() {
         next.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
         assert_eq!(client.answer().await.status, 204);
         assert_eq!(raw_gate.running.status().hosts[0].health, "healthy");
-        assert_eq!(raw_gate.running.metrics.websockets_open.get(), 0);
+        assert_eq!(raw_gate.running.metrics.front_door.websockets_open(), 0);
     }
     WebSocket::open(&gate).await.echoes(Message::text("whole")).await;
     assert_eq!(gate.running.status().hosts[0].health, "healthy");
@@ -270,6 +270,6 @@ async fn a_502_behind_a_broken_101_is_no_tunnel() {
         // The client may hear of the end already.
         let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: ha.test\r\n\r\n").await;
         assert_eq!(peer.rest().await.escape_ascii().to_string(), "", "{switch:?}");
-        assert_eq!(gate.running.metrics.websockets_open.get(), 0);
+        assert_eq!(gate.running.metrics.front_door.websockets_open(), 0);
     }
 }

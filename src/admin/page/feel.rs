@@ -11,6 +11,7 @@ pub(super) fn section(overview: &Overview) -> Markup {
     let (hour, status) = (&overview.hour, &overview.status);
     let latest = hour.latest();
     let time = |value: Option<f32>| value.map_or_else(|| "–".to_owned(), words::seconds);
+    let own = hour.samples.iter().rev().flatten().find_map(|sample| sample.own_p95);
     let latency = hour.samples.iter().rev().flatten().find_map(|sample| sample.latency);
     html! {
         section id="feel" data-live="" aria-labelledby="feel-title" {
@@ -19,6 +20,7 @@ pub(super) fn section(overview: &Overview) -> Markup {
                 (tile("Requests", &words::number(latest.map_or(0.0, Sample::answers)), "a second"))
                 (tile("Half answered within", &time(latency.map(|it| it.p50)), ""))
                 (tile("19 of 20 within", &time(latency.map(|it| it.p95)), ""))
+                (tile("Of it, the gate's own", &time(own), "19 of 20"))
                 (tile("Connections", &status.connections_open.to_string(), "open"))
                 (tile("WebSockets", &status.websockets_open.to_string(), "open"))
             }
@@ -40,6 +42,7 @@ fn requests(hour: &Hour) -> Markup {
 fn answers(hour: &Hour) -> Markup {
     let series = vec![
         Series { name: "19 of 20", class: "c2", values: hour.series(|sample| sample.latency.map(|it| it.p95)) },
+        Series { name: "added by the gate, 19 of 20", class: "g3", values: hour.series(|sample| sample.own_p95) },
         Series { name: "half", class: "c1", values: hour.series(|sample| sample.latency.map(|it| it.p50)) },
     ];
     Chart { title: "Until the upstream answers", unit: Unit::Seconds, is_stacked: false, series }.render()

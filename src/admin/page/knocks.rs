@@ -20,7 +20,7 @@ pub(super) fn section(overview: &Overview, token: &str) -> Markup {
                 (tile("Turned away", &words::number(refused), "in the last hour"))
                 (tile("Failed logins", &words::number(failed), "in the last hour"))
                 (tile("Bans in force", &overview.bans.total.to_string(), ""))
-                (tile("Known credentials", &overview.known_credentials.to_string(), ""))
+                (tile("Known devices", &overview.known_devices.to_string(), ""))
                 (tile("Throttled accounts", &overview.throttled_accounts.to_string(), ""))
             }
             div class="charts" id="knocks-charts" data-live="" { (turned_away(overview)) (failed_logins(overview)) }

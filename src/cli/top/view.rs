@@ -218,7 +218,7 @@ fn bans_of(state: &State, area: Rect, buffer: &mut Buffer) {
     let note = format!(
         "{}, {} known, {} throttled",
         counted(list.total, "ban"),
-        counted(state.overview.known_credentials, "credential"),
+        counted(state.overview.known_devices, "device"),
         counted(state.overview.throttled_accounts, "account")
     );
     let area = title("Who knocks?", note, area, buffer);

@@ -108,10 +108,11 @@ async fn a_txt_record_comes_and_goes_and_others_of_its_name_stay() {
     let id = account(&server).set_txt(NAME, "value-1").await.unwrap();
     let made = json!({ "id": "record-2", "type": "TXT", "name": NAME, "content": "\"value-1\"", "ttl": 60 });
     assert_eq!(stand_in.records.lock()[1], made);
-    account(&server).clear_txt(&id).await.unwrap();
+    let again = RecordId { zone: id.zone.clone(), record: id.record.clone() };
+    account(&server).clear_txt(NAME, "value-1", Some(id)).await.unwrap();
     assert_eq!(stand_in.records.lock().len(), 1);
     // Gone is gone.
-    account(&server).clear_txt(&id).await.unwrap();
+    account(&server).clear_txt(NAME, "value-1", Some(again)).await.unwrap();
     let targets: Vec<_> = server.seen().into_iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
     let expected = [
         "GET /zones?name=ha.example.org",
@@ -136,8 +137,20 @@ async fn a_record_left_by_an_earlier_run_is_taken_over() {
     stand_in.holds(json!([{ "id": "left", "type": "TXT", "name": NAME, "content": "\"value-1\"" }]));
     let server = stand_in.start().await;
     let id = account(&server).set_txt(NAME, "value-1").await.unwrap();
-    account(&server).clear_txt(&id).await.unwrap();
+    account(&server).clear_txt(NAME, "value-1", Some(id)).await.unwrap();
     assert!(stand_in.records.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_record_whose_making_was_not_confirmed_is_found_by_its_content() {
+    let stand_in = StandIn::default();
+    let record = |id, content| json!({ "id": id, "type": "TXT", "name": NAME, "content": content });
+    stand_in.holds(json!([record("other", "\"other\""), record("unconfirmed", "\"value-1\"")]));
+    let server = stand_in.start().await;
+    for _ in 0..2 {
+        account(&server).clear_txt(NAME, "value-1", None).await.unwrap();
+        assert_eq!(*stand_in.records.lock(), [record("other", "\"other\"")]);
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 use domain::base::Message;
 use domain::tsig::{ServerError, ServerTransaction};
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -170,6 +171,30 @@ async fn a_server_that_is_not_there_is_said_to_be_so() {
     let error = updates(free, SECRET).set_txt(&name(RECORD), "v").await.unwrap_err();
     assert!(matches!(error, UpdateError::NoAnswer { .. }), "{error}");
     assert!(!format!("{error:?} {:?}", updates(free, SECRET)).contains(SECRET));
+}
+
+proptest! {
+    /// Who changes bytes on the way does not turn a refusal into a yes, whatever else the answer then looks like.
+    #[test]
+    fn a_refusal_stays_a_refusal(changes in prop::collection::vec((0..1000_usize, any::<u8>()), 0..5)) {
+        let stand_in = StandIn { code: Rcode::REFUSED, ..StandIn::new() };
+        let mut query = MessageBuilder::new_vec();
+        query.header_mut().set_opcode(Opcode::UPDATE);
+        let mut query = query.question();
+        query.push((name("example.org"), Rtype::SOA)).unwrap();
+        let mut query = query.additional();
+        let transaction = ClientTransaction::request(&stand_in.key, &mut query, now()).unwrap();
+        let mut answer = stand_in.answer(query.into_message());
+        let length = answer.len();
+        for (at, byte) in changes {
+            answer[at % length] = byte;
+        }
+        let mut answer = Message::from_octets(answer).unwrap();
+        clock_difference(&answer);
+        if transaction.answer(&mut answer, now()).is_ok() {
+            prop_assert_eq!(answer.header().rcode(), Rcode::REFUSED);
+        }
+    }
 }
 
 #[test]

@@ -166,7 +166,7 @@ async fn after_the_verdict_every_byte_flows_untouched_and_a_shutdown_waits_for_t
     ends.upstream.write_all(&[verdict.as_slice(), &behind].concat()).await.unwrap();
     let greeted = ends.greeting.await.unwrap().ok().unwrap();
     let patience = Patience { idle: Duration::from_secs(600), write_stall: Duration::from_secs(60) };
-    let relay = tokio::spawn(relay(greeted.tunnel, patience, ends.drain.subscribe()));
+    let relay = tokio::spawn(relay(greeted.tunnel, patience, ends.drain.subscribe(), |_, _| ()));
     expect(&mut ends.upstream, &pipelined).await;
     expect(&mut ends.client, &[verdict.as_slice(), &behind].concat()).await;
     ends.client.write_all(b"any bytes").await.unwrap();
@@ -486,7 +486,7 @@ proptest! {
                 (got, from_gate)
             };
             let patience = Patience { idle: Duration::from_secs(600), write_stall: Duration::from_secs(60) };
-            let go_on = async move { relay(greeting.await.unwrap().ok().unwrap().tunnel, patience, drain.subscribe()).await };
+            let go_on = async move { relay(greeting.await.unwrap().ok().unwrap().tunnel, patience, drain.subscribe(), |_, _| ()).await };
             let go_on = tokio::spawn(go_on);
             let (_to_gate, judged, heard) = tokio::join!(talk, judge, hear);
             assert_eq!(judged.0, sent_up);

@@ -45,7 +45,7 @@ requests/s 4.0       answer p95 ms 0     turned away/s 1.5    bad logins/min 12
         "turned away/s 1.5",
         "max 4.0",
         "█",
-        "Who knocks? 1 ban, 4 credentials known, 1 account throttled",
+        "Who knocks? 1 ban, 4 devices known, 1 account throttled",
     ] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
