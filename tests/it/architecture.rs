@@ -93,6 +93,7 @@ const PURE: &[&str] = &[
     "admin/page/feel.rs",
     "admin/page/knocks.rs",
     "admin/page/words.rs",
+    "cli/top/state.rs",
     "cli/top/view.rs",
     "guard/devices.rs",
     "guard/explain.rs",

@@ -18,9 +18,9 @@ pub(super) fn section(overview: &Overview) -> Markup {
             h2 id="feel-title" { "How does it feel?" }
             dl class="tiles" {
                 (tile("Requests", &words::number(latest.map_or(0.0, Sample::answers)), "a second"))
-                (tile("Half answered within", &time(latency.map(|it| it.p50)), ""))
-                (tile("19 of 20 within", &time(latency.map(|it| it.p95)), ""))
-                (tile("Of it, the gate's own", &time(own), "19 of 20"))
+                (tile("Half answered within", &time(latency.map(|it| it.p50)), "by the upstream"))
+                (tile("19 of 20 within", &time(latency.map(|it| it.p95)), "by the upstream"))
+                (tile("The gate adds", &time(own), "at most, to 19 of 20"))
                 (tile("Connections", &status.connections_open.to_string(), "open"))
                 (tile("WebSockets", &status.websockets_open.to_string(), "open"))
             }
@@ -42,7 +42,7 @@ fn requests(hour: &Hour) -> Markup {
 fn answers(hour: &Hour) -> Markup {
     let series = vec![
         Series { name: "19 of 20", class: "c2", values: hour.series(|sample| sample.latency.map(|it| it.p95)) },
-        Series { name: "added by the gate, 19 of 20", class: "g3", values: hour.series(|sample| sample.own_p95) },
+        Series { name: "the gate adds", class: "g3", values: hour.series(|sample| sample.own_p95) },
         Series { name: "half", class: "c1", values: hour.series(|sample| sample.latency.map(|it| it.p50)) },
     ];
     Chart { title: "Until the upstream answers", unit: Unit::Seconds, is_stacked: false, series }.render()

@@ -19,9 +19,9 @@ pub(super) fn section(overview: &Overview, token: &str) -> Markup {
             dl class="tiles" id="knocks-tiles" data-live="" {
                 (tile("Turned away", &words::number(refused), "in the last hour"))
                 (tile("Failed logins", &words::number(failed), "in the last hour"))
-                (tile("Bans in force", &overview.bans.total.to_string(), ""))
-                (tile("Known devices", &overview.known_devices.to_string(), ""))
-                (tile("Throttled accounts", &overview.throttled_accounts.to_string(), ""))
+                (tile("Bans", &overview.bans.total.to_string(), "in force"))
+                (tile("Known devices", &overview.known_devices.to_string(), "have logged in"))
+                (tile("Throttled accounts", &overview.throttled_accounts.to_string(), "strangers wait"))
             }
             div class="charts" id="knocks-charts" data-live="" { (turned_away(overview)) (failed_logins(overview)) }
             h3 id="bans" { "Bans" }

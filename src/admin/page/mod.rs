@@ -141,7 +141,7 @@ fn cell(label: &str, content: Markup) -> Markup {
 }
 
 fn tile(title: &str, value: &str, note: &str) -> Markup {
-    html! { div { dt { (title) } dd { (value) @if !note.is_empty() { " " small { (note) } } } } }
+    html! { div { dt { (title) } dd { (value) " " small { (note) } } } }
 }
 
 /// The hearth of the header, for the browser's tab.
