@@ -18,6 +18,7 @@ use hearthgate::config::{Rate, RateLimit, RateLimits, RequestClass};
 use hearthgate::guard::fingerprint::Fingerprint;
 use hearthgate::guard::rate_limit::{BucketKey, Buckets, Limit};
 use hearthgate::guard::{Asked, Outcome, Policy, Tried, Visitor, Who};
+use hearthgate::metrics::Metrics;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
@@ -29,7 +30,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Nobody has come yet.
 fn quiet() -> Scene {
-    Scene::new(Arc::new(BanList::new(DEFAULT_CAPACITY)))
+    Scene::new(Arc::new(BanList::new(DEFAULT_CAPACITY)), Arc::new(Metrics::new()))
 }
 
 /// Fills every store: each of a million addresses asks for everything, begins a login, shows a bad bearer and fails as

@@ -1,7 +1,8 @@
 //! What the guard's stores hold after a million addresses: `cargo bench --bench guard_memory`.
 //!
 //! Each phase fills one store past its capacity, and is measured by the allocator's own count. Before, between and
-//! after them, people who have done nothing are asked for: whatever they may do must not have changed.
+//! after them, people who have done nothing are asked for: whatever they may do must not have changed. In the end Prometheus
+//! scrapes it.
 
 #![expect(clippy::print_stdout, reason = "its report is what it is for")]
 
@@ -11,16 +12,20 @@ use std::fs;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hearthgate::bans::{BanList, BanStore, DEFAULT_CAPACITY};
 use hearthgate::client::ClientAddr;
 use hearthgate::config::RequestClass;
+use hearthgate::denial::Denial;
 use hearthgate::guard::Outcome;
 use hearthgate::guard::fingerprint::Fingerprint;
+use hearthgate::metrics::Metrics;
+use hearthgate::request::{Protocol, RequestRecord};
+use prometheus::TextEncoder;
 use tikv_jemalloc_ctl::{epoch, stats};
 
-use flood::{STRANGERS, Scene, asked, stranger};
+use flood::{HOST, STRANGERS, Scene, asked, stranger};
 
 /// The allocator of the gate.
 #[global_allocator]
@@ -28,6 +33,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What all of it may take.
 const GOAL: usize = 64 * 1024 * 1024;
+/// What one scrape may take, bytes and time.
+const SCRAPE_BYTES: usize = 256 * 1024;
+const SCRAPE_TIME: Duration = Duration::from_millis(10);
 /// How many people are asked for.
 const EACH: u32 = 100;
 
@@ -36,7 +44,9 @@ type Phase = fn(&Scene);
 fn main() -> ExitCode {
     let directory = tempfile::tempdir().expect("a directory");
     let bans = Arc::new(BanList::new(DEFAULT_CAPACITY));
-    let scene = Scene::new(bans.clone());
+    let metrics = Arc::new(Metrics::new());
+    metrics.configured(std::iter::once(HOST.into()));
+    let scene = Scene::new(bans.clone(), metrics.clone());
     let store = BanStore::open(&directory.path().join("bans.redb"), bans, scene.clock).expect("a file");
     let innocents = Innocents::new(&scene);
     let before = innocents.answers(&scene);
@@ -61,7 +71,74 @@ fn main() -> ExitCode {
         report.line(name, took, same);
     }
     store.close();
-    report.verdict(are_answered)
+    let is_small = scrape_of_a_home(&scene, &metrics);
+    scrape_of_a_provider();
+    report.verdict(are_answered && is_small)
+}
+
+/// What Prometheus gets after all that, and whether it is as small and as quick as it should be.
+fn scrape_of_a_home(scene: &Scene, metrics: &Metrics) -> bool {
+    let statuses = [0, 101, 200, 304, 404, 503];
+    Denial::ALL.iter().for_each(|denial| metrics.guard.refused(HOST, *denial));
+    (0..STRANGERS).for_each(|n| {
+        let class = RequestClass::ALL[n as usize % RequestClass::ALL.len()];
+        metrics.finished(&request(HOST, stranger(n), class, statuses[n as usize % statuses.len()]));
+    });
+    scene.guard.sweep(&scene.policy.guard);
+    let (bytes, took) = scrape(metrics);
+    println!("a scrape after {STRANGERS} strangers: {:.0} KiB in {took:.1?}", bytes as f64 / 1024.0);
+    bytes < SCRAPE_BYTES && took < SCRAPE_TIME
+}
+
+/// The same with a thousand hosts, all of them in use: for the documentation.
+fn scrape_of_a_provider() {
+    let metrics = Metrics::new();
+    let hosts: Vec<Arc<str>> = (0..1000).map(|n| format!("host-{n}.example.org").into()).collect();
+    metrics.configured(hosts.iter().cloned());
+    for host in &hosts {
+        for class in RequestClass::ALL {
+            for status in [200, 404] {
+                metrics.finished(&request(host, stranger(1), class, status));
+            }
+        }
+    }
+    let (bytes, took) = scrape(&metrics);
+    println!("a scrape of 1000 hosts in use: {:.0} KiB in {took:.1?}", bytes as f64 / 1024.0);
+}
+
+/// The best of five: other builds share the machine.
+fn scrape(metrics: &Metrics) -> (usize, Duration) {
+    let once = || {
+        let begun = Instant::now();
+        let text = TextEncoder::new().encode_to_string(&metrics.registry().gather()).expect("text");
+        (text.len(), begun.elapsed())
+    };
+    let (mut bytes, mut took) = once();
+    for _ in 0..4 {
+        let next = once();
+        (bytes, took) = (next.0, took.min(next.1));
+    }
+    (bytes, took)
+}
+
+fn request(host: &str, client: ClientAddr, class: RequestClass, status: u16) -> RequestRecord {
+    RequestRecord {
+        started: SystemTime::now(),
+        remote: client.ip(),
+        host: Some(host.into()),
+        class: Some(class),
+        method: "GET".into(),
+        target: "/".into(),
+        protocol: Protocol::Http2,
+        status,
+        request_body_bytes: 10,
+        response_body_bytes: 10_000,
+        duration: Duration::from_millis(20),
+        upstream_duration: Some(Duration::from_millis(10)),
+        gate_duration: Some(Duration::from_micros(100)),
+        user_agent: None,
+        reason: None,
+    }
 }
 
 /// People who have nothing to do with it: fresh addresses, addresses that mistyped three times, and a known device.

@@ -29,7 +29,7 @@ OUT_OF_THE_ORDINARY = f'{GATE},reason!~"{ORDINARY}"'
 RATE = "[$__rate_interval]"
 
 # The grid is 24 wide.
-HALF, THIRD = 12, 8
+HALF, THIRD, QUARTER = 12, 8, 6
 
 
 def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
@@ -162,6 +162,7 @@ def is_the_door_open() -> list:
             (f"sum by (listener) (hearthgate_connections_open{{{GATE}}})", "connections, {{listener}}"),
             (f"sum(hearthgate_websockets_open{{{GATE}}})", "WebSockets"),
             (f"sum(hearthgate_requests_in_flight{{{GATE}}})", "requests"),
+            width=QUARTER,
         ),
         curves(
             "TLS handshakes",
@@ -170,6 +171,7 @@ def is_the_door_open() -> list:
             (f"sum by (version, outcome) (rate(hearthgate_tls_handshakes_total{{{GATE}}}{RATE})) > 0 or "
              f"sum(rate(hearthgate_tls_handshakes_total{{{GATE}}}{RATE}))", "{{version}} {{outcome}}"),
             unit=RequestsPerSecond,
+            width=QUARTER,
         ),
         curves(
             "WebSockets opened and closed",
@@ -177,6 +179,17 @@ def is_the_door_open() -> list:
             "Home Assistant. `login_refused`: an app with a token that is no longer good.",
             (f"sum(rate(hearthgate_websockets_opened_total{{{GATE}}}{RATE}))", "opened"),
             (f"sum by (cause) (rate(hearthgate_websockets_closed_total{{{GATE}}}{RATE})) > 0", "{{cause}}"),
+            width=QUARTER,
+        ),
+        curves(
+            "Certificates and names, last day",
+            "Certificates that the gate asked an authority for, and addresses it sent to DNS providers. `failure` again and "
+            "again: the gate's log has the other side's words. Nothing but zero where neither is configured.",
+            (f"sum by (certificate, outcome) (increase(hearthgate_acme_orders_total{{{GATE}}}[1d])) or vector(0)",
+             "certificate {{certificate}} {{outcome}}"),
+            (f"sum by (name, outcome) (increase(hearthgate_dynamic_dns_updates_total{{{GATE}}}[1d])) or vector(0)",
+             "address of {{name}} {{outcome}}"),
+            width=QUARTER,
         ),
     ]
 

@@ -9,7 +9,7 @@
 //! - [`acme`] asks an authority for certificates and renews them;
 //! - [`bans`] remembers who is turned away for a while;
 //! - [`config`], [`snapshot`] and [`reload`] turn a YAML file into what is in force;
-//! - [`dns`] sets records with providers, and sees them arrive;
+//! - [`dns`] sets records with providers, and sees them arrive; [`dynamic_dns`] keeps names pointed at this home;
 //! - [`tls`], [`admin`], [`metrics`], [`access_log`] and [`cli`] are what an operator meets;
 //! - [`server`] wires all of it. `ARCHITECTURE.md` says which room may know which.
 
@@ -28,6 +28,7 @@ pub mod demo;
 pub mod denial;
 pub mod dns;
 pub mod durable;
+pub mod dynamic_dns;
 pub mod exchange;
 pub mod guard;
 pub mod history;

@@ -4,6 +4,7 @@
 //! configured*. Nothing a stranger sends ever becomes a label. A host that is configured no more takes its series along.
 
 mod acme;
+mod dynamic_dns;
 mod families;
 mod front_door;
 mod guard;
@@ -18,6 +19,7 @@ use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 pub use acme::{AcmeMetrics, CertificateState};
+pub use dynamic_dns::DynamicDnsMetrics;
 use families::{
     Families, counter, counter_vec, float_gauge, gauge, gauge_vec, histogram, histogram_vec, int_gauge_vec,
 };
@@ -53,6 +55,8 @@ pub struct Metrics {
     certificate_not_before: GaugeVec,
     certificate_not_after: GaugeVec,
     certificate_errors: IntGauge,
+    /// What dynamic DNS counts.
+    pub dynamic_dns: DynamicDnsMetrics,
     /// What the guard counts.
     pub guard: GuardMetrics,
     state_write_errors: IntCounterVec,
@@ -162,6 +166,7 @@ impl Metrics {
                 &["host"],
             ),
             certificate_errors: gauge(&r, "tls_certificate_errors", "Certificates whose newest files are unusable."),
+            dynamic_dns: DynamicDnsMetrics::new(&r),
             guard: GuardMetrics::new(&r),
             state_write_errors: counter_vec(
                 &r,

@@ -36,9 +36,9 @@ impl Bouncer for NoConnections {
 
 impl Scene {
     /// As an installation has it that configures nothing.
-    pub fn new(bans: Arc<BanList>) -> Self {
+    pub fn new(bans: Arc<BanList>, metrics: Arc<Metrics>) -> Self {
         let clock = Clock::start();
-        let guard = Guard::new(clock, &[7; 32], bans, Arc::new(Metrics::new()), Arc::new(NoConnections));
+        let guard = Guard::new(clock, &[7; 32], bans, metrics, Arc::new(NoConnections));
         let policy = Policy {
             guard: Arc::new(config::Guard::default()),
             host: HOST.into(),

@@ -49,6 +49,7 @@ impl Control for FakeGate {
             bans_active: 0,
             clients_hidden_behind: None,
             hosts: Vec::new(),
+            dynamic_dns: None,
             counters: BTreeMap::new(),
         }
     }

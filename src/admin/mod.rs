@@ -37,7 +37,10 @@ pub use guard::{
 };
 pub use overview::{BANS_SHOWN, Overview, RecentRefusal};
 pub use server::AdminServer;
-pub use status::{Certificate, HostStatus, LastReload, Listeners, ReloadOutcome, ReloadReport, Status};
+pub use status::{
+    Certificate, DynamicDnsStatus, DynamicName, DynamicNameFailure, HostStatus, LastReload, Listeners, ReloadOutcome,
+    ReloadReport, Status,
+};
 
 /// What the running gate lets its operator see and do.
 #[async_trait::async_trait]

@@ -1,7 +1,7 @@
 //! What the Unix socket says: the outcome of a reload and the state of the gate, as JSON.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub struct Status {
     pub clients_hidden_behind: Option<IpAddr>,
     /// In the order of the configuration.
     pub hosts: Vec<HostStatus>,
+    /// `None` without names that are kept pointed at this home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_dns: Option<DynamicDnsStatus>,
     /// Numbers since the start, by name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -103,4 +106,33 @@ pub struct Certificate {
     #[serde(with = "super::rfc3339")]
     pub not_after: SystemTime,
     pub self_signed: bool,
+}
+
+/// How the names fare that follow the home's address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamicDnsStatus {
+    pub names: Vec<DynamicName>,
+    /// Why an address of the home is not known, each a sentence.
+    pub problems: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamicName {
+    pub name: String,
+    /// What its records hold, as far as the gate knows.
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    /// When the gate has set them last; `None` if not since its start.
+    #[serde(with = "super::rfc3339::optional")]
+    pub last_change: Option<SystemTime>,
+    /// The last update has failed.
+    pub failure: Option<DynamicNameFailure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamicNameFailure {
+    /// What the provider has said.
+    pub error: String,
+    #[serde(with = "super::rfc3339")]
+    pub next_attempt: SystemTime,
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
 use super::{Exit, SocketArgument};
-use crate::admin::{Certificate, Client, HostStatus, Status};
+use crate::admin::{Certificate, Client, DynamicDnsStatus, DynamicName, HostStatus, Status};
 
 #[derive(Debug, PartialEq, Args)]
 pub(super) struct Arguments {
@@ -35,8 +35,7 @@ fn render(status: &Status, now: SystemTime) -> Result<String, std::fmt::Error> {
     let up = span(Duration::from_secs(status.uptime_seconds));
     writeln!(text, "hearthgate {}, up {up}, configuration {}", status.version, status.generation)?;
     if let Some(reload) = &status.last_reload {
-        let age = now.duration_since(reload.at).unwrap_or_default();
-        writeln!(text, "last reload {}, {} ago", reload.outcome.as_str(), span(age))?;
+        writeln!(text, "last reload {}, {}", reload.outcome.as_str(), ago(reload.at, now))?;
     }
     let websockets = status.websockets_open;
     writeln!(
@@ -57,6 +56,9 @@ fn render(status: &Status, now: SystemTime) -> Result<String, std::fmt::Error> {
         write_addresses(name, addresses, &mut text)?;
     }
     write_hosts(&status.hosts, now, &mut text)?;
+    if let Some(dynamic_dns) = &status.dynamic_dns {
+        write_dynamic_dns(dynamic_dns, now, &mut text)?;
+    }
     write_counters(status, &mut text)?;
     Ok(text)
 }
@@ -74,9 +76,37 @@ fn write_hosts(hosts: &[HostStatus], now: SystemTime, text: &mut String) -> std:
         let certificate = host.certificate.as_ref().map_or_else(|| "none".to_owned(), |it| validity(it, now));
         [host.name.clone(), host.upstream.clone(), host.health.clone(), certificate]
     }));
-    let widths = widths(&rows);
+    write_table(&rows, text)
+}
+
+fn write_dynamic_dns(status: &DynamicDnsStatus, now: SystemTime, text: &mut String) -> std::fmt::Result {
+    let mut rows = vec![["DYNAMIC DNS", "IPV4", "IPV6", "CHANGED"].map(str::to_owned)];
+    rows.extend(status.names.iter().map(|name| {
+        let shown = |address: Option<IpAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+        let change = name.last_change.map_or_else(|| "-".to_owned(), |at| ago(at, now));
+        [name.name.clone(), shown(name.ipv4.map(IpAddr::V4)), shown(name.ipv6.map(IpAddr::V6)), change]
+    }));
+    write_table(&rows, text)?;
+    // Sentences are not cut: they say what to do.
+    for name in &status.names {
+        write_failure(name, now, text)?;
+    }
+    for problem in &status.problems {
+        writeln!(text, "{problem}")?;
+    }
+    Ok(())
+}
+
+fn write_failure(name: &DynamicName, now: SystemTime, text: &mut String) -> std::fmt::Result {
+    let Some(failure) = &name.failure else { return Ok(()) };
+    let wait = span(failure.next_attempt.duration_since(now).unwrap_or_default());
+    writeln!(text, "{} FAILS, next try in {wait}: {}", name.name, failure.error)
+}
+
+fn write_table(rows: &[[String; 4]], text: &mut String) -> std::fmt::Result {
+    let widths = widths(rows);
     writeln!(text)?;
-    for row in &rows {
+    for row in rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{:<width$}", cut(cell, width)));
         writeln!(text, "{}", cells.collect::<Vec<_>>().join(GAP).trim_end())?;
     }
@@ -132,6 +162,10 @@ fn validity(certificate: &Certificate, now: SystemTime) -> String {
     text
 }
 
+fn ago(then: SystemTime, now: SystemTime) -> String {
+    format!("{} ago", span(now.duration_since(then).unwrap_or_default()))
+}
+
 /// The greatest unit that fits: precise enough for people.
 fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -155,9 +189,10 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::admin::{LastReload, Listeners, ReloadOutcome};
+    use crate::admin::{DynamicNameFailure, LastReload, Listeners, ReloadOutcome};
 
     const DAY: u64 = 86_400;
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn at(days: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(days * DAY)
@@ -194,6 +229,7 @@ mod tests {
                 host("nas.example.org", Some(Certificate { not_after: at(97), self_signed: true })),
                 host("lost.example.org", None),
             ],
+            dynamic_dns: None,
             counters: [("requests".to_owned(), 123_456), ("refused".to_owned(), 78)].into(),
         }
     }
@@ -219,6 +255,34 @@ refused       78
 requests  123456
 ";
         assert_eq!(render(&sample(), at(100)).unwrap(), expected);
+    }
+
+    #[test]
+    fn names_that_follow_the_home_have_a_table_of_their_own() {
+        let name = |name: &str| DynamicName {
+            name: name.into(),
+            ipv4: Some([203, 0, 113, 7].into()),
+            ipv6: None,
+            last_change: Some(at(99)),
+            failure: None,
+        };
+        let failure = DynamicNameFailure { error: "the token is wrong".into(), next_attempt: at(100) + HOUR };
+        let new = DynamicName { ipv4: None, last_change: None, failure: Some(failure), ..name("nas.example.org") };
+        let problems = vec!["no public IPv6 address found".to_owned()];
+        let dynamic_dns = DynamicDnsStatus { names: vec![name("anna.duckdns.org"), new], problems };
+        let expected = "
+DYNAMIC DNS       IPV4         IPV6  CHANGED
+anna.duckdns.org  203.0.113.7  -     24 hours ago
+nas.example.org   -            -     -
+nas.example.org FAILS, next try in 1 hour: the token is wrong
+no public IPv6 address found
+";
+        let status = Status { dynamic_dns: Some(dynamic_dns), ..sample() };
+        let text = render(&status, at(100)).unwrap();
+        assert!(text.contains(expected), "{text}");
+        let back: Status = serde_json::from_str(&serde_json::to_string(&status).unwrap()).unwrap();
+        assert_eq!(back, status);
+        assert!(!serde_json::to_string(&sample()).unwrap().contains("dynamic_dns"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Providers and name servers as they answer, for tests.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::base::iana::Rcode;
 use domain::base::{Message, MessageBuilder, Rtype, ToName};
@@ -17,12 +18,26 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
+use super::Dns;
+use super::provider::Account;
+use super::resolver::Resolver;
 use super::transport::{DnsMessage, DnsName};
+use crate::config::DnsAccount;
 use crate::http_client::{Family, HttpClient};
 
 pub fn http_client() -> HttpClient {
     crate::tls::install_provider();
     HttpClient::new(None, Family::Any).unwrap()
+}
+
+/// Asks its way at 127.0.0.1, where all name servers listen at `port`; waits for no TXT record.
+pub fn dns_at(port: u16, accounts: &[DnsAccount]) -> Dns {
+    let http = http_client();
+    Dns {
+        accounts: accounts.iter().map(|account| Account::new(account, &http)).collect(),
+        resolver: Resolver::new(&[SocketAddr::from((Ipv4Addr::LOCALHOST, port))], port, Duration::from_secs(1)),
+        pace: None,
+    }
 }
 
 pub fn name(text: &str) -> DnsName {
@@ -46,7 +61,11 @@ pub struct WebServer {
 
 impl WebServer {
     pub async fn start(answer: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), answer).await
+    }
+
+    pub async fn start_at(address: IpAddr, answer: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let server = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
         let (seen, answer) = (server.seen.clone(), Arc::new(answer));
         tokio::spawn(async move {
@@ -96,6 +115,7 @@ impl WebServer {
 #[derive(Debug, Clone)]
 pub enum Entry {
     A(Ipv4Addr),
+    Aaaa(Ipv6Addr),
     Cname(&'static str),
     Ns(&'static str),
     Soa,
@@ -192,6 +212,7 @@ impl World {
             let txt = |text: &str| Txt::<Vec<u8>>::build_from_slice(text.as_bytes()).unwrap();
             match (entry, kind) {
                 (Entry::A(address), Rtype::A) => message.push((&owner, 60, A::new(address))).unwrap(),
+                (Entry::Aaaa(address), Rtype::AAAA) => message.push((&owner, 60, Aaaa::new(address))).unwrap(),
                 (Entry::Cname(to), _) => message.push((&owner, 60, Cname::new(name(to)))).unwrap(),
                 (Entry::Ns(to), Rtype::NS) => message.push((&owner, 60, Ns::new(name(to)))).unwrap(),
                 (Entry::Soa, Rtype::SOA) => message.push((&owner, 60, soa())).unwrap(),

@@ -14,7 +14,7 @@ mod rfc2136;
 mod transport;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use super::certificates;
+use super::{certificates, dynamic_dns};
 use crate::acme::Acme;
 use crate::admin::{
     self, BanCause, BanList, BanReport, BanTarget, Certificate, CertificateList, Control, Explanation, FailureCount,
@@ -19,6 +19,7 @@ use crate::bans::{Ban, Cause, Reason};
 use crate::client::{ClientAddr, is_within};
 use crate::config::{Config, RequestClass, UpstreamScheme};
 use crate::denial::Denial;
+use crate::dynamic_dns::DynamicDns;
 use crate::guard::{Guard, LastRefusal};
 use crate::history::{History, Refused};
 use crate::listener::Places;
@@ -40,6 +41,7 @@ pub(super) struct Gate {
     pub reloader: Reloader,
     pub guard: Arc<Guard>,
     pub acme: Arc<Acme>,
+    pub dynamic_dns: Arc<DynamicDns>,
     pub history: History,
     pub draining: watch::Receiver<bool>,
 }
@@ -83,6 +85,7 @@ impl Control for Gate {
             clients_hidden_behind: self.guard.clients_hidden_behind().map(ClientAddr::ip),
             websockets_open: self.metrics.front_door.websockets_open(),
             hosts: hosts.collect(),
+            dynamic_dns: dynamic_dns::status(&self.dynamic_dns, self.guard.clock()),
             counters: self.metrics.denial_counts(),
         }
     }

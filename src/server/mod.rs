@@ -1,6 +1,7 @@
 //! The composition root: makes everything, gives everyone exactly what it uses, and ends it in order.
 
 mod certificates;
+mod dynamic_dns;
 mod gate;
 mod kept;
 mod sampling;
@@ -28,6 +29,7 @@ use crate::admin::{AdminServer, Control, Listeners, ReloadReport, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::denial::Denial;
+use crate::dynamic_dns::DynamicDns;
 use crate::history::History;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
@@ -95,8 +97,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
     let (closing, is_closing) = watch::channel(false);
     let kept = Kept::open(&config, clock, &metrics)?;
     let proxy = proxy(Gateway::new(snapshot.clone(), metrics.clone(), access_log.clone(), kept.guard.clone()));
-    let connections = Arc::new(Places::new(Denial::Connections, Denial::ConnectionsPerClient));
-    let requests = Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient));
+    let (connections, requests) = places();
     let listeners = sockets.addresses()?;
     let challenges = Arc::new(Challenges::default());
     let door = Arc::new(Door {
@@ -126,6 +127,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         reloader: Reloader::new(file, builder, snapshot, metrics.clone()),
         guard: kept.guard.clone(),
         acme: Arc::new(Acme::new(&config.state_directory, challenges.clone(), metrics.clone())),
+        dynamic_dns: Arc::new(DynamicDns::new(metrics.clone())),
         history: History::new(access_log.refusals()),
         draining: is_draining,
     });
@@ -147,6 +149,13 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         access_log: access_log_writer,
         kept,
     })
+}
+
+/// For connections, and for requests in flight.
+fn places() -> (Arc<Places>, Arc<Places>) {
+    let connections = Places::new(Denial::Connections, Denial::ConnectionsPerClient);
+    let requests = Places::new(Denial::Requests, Denial::RequestsPerClient);
+    (Arc::new(connections), Arc::new(requests))
 }
 
 async fn admin_server(config: &Config, tcp: Option<TcpListener>, gate: &Arc<Gate>) -> anyhow::Result<AdminServer> {
@@ -208,6 +217,7 @@ fn background_tasks(gate: &Arc<Gate>, kept: &Kept) -> JoinSet<()> {
     }
     let interval = snapshot.config.reload.interval;
     tasks.spawn(refresh_certificates(gate.clone(), interval));
+    dynamic_dns::tend(&mut tasks, gate);
     if snapshot.config.reload.watch {
         let gate = gate.clone();
         tasks.spawn(async move { gate.reloader.watch(interval).await });

@@ -35,6 +35,7 @@ mod http2_refusals;
 mod https_upstream;
 mod limits;
 mod malformed_heads;
+mod metrics;
 mod names;
 mod proxy_protocol;
 mod redirect;

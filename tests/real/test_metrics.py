@@ -30,8 +30,8 @@ from websocket_api import logged_in
 
 _GRAFANA = Path(__file__).parents[2] / "grafana"
 _ROUNDS = 12
-# What the gate has only with `acme:` in its file.
-_NOT_CONFIGURED = {"hearthgate_acme_consecutive_failures"}
+# What the gate has only with `acme:` or `dynamic_dns:` in its file.
+_NOT_CONFIGURED = {"hearthgate_acme_failing", "hearthgate_dynamic_dns_failing"}
 
 
 @pytest.fixture(scope="module")
