@@ -79,6 +79,7 @@ impl Control for Staged {
                 host("grandma.example.org", "http://192.168.7.2:8123"),
                 host("photos.example.org", "http://192.168.1.31:2342"),
             ],
+            dynamic_dns: None,
             counters: [].into(),
         }
     }

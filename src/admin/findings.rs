@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{CertificateReport, HostStatus, Overview, ReloadOutcome};
+use super::{CertificateReport, DynamicDnsStatus, HostStatus, Overview, ReloadOutcome};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,7 @@ impl Overview {
         findings.extend(self.status.hosts.iter().filter_map(of_upstream));
         findings.extend(self.certificates.certificates.iter().flat_map(|it| of_certificate(it, self.at)));
         findings.extend(self.of_reload());
+        findings.extend(self.status.dynamic_dns.iter().flat_map(of_dynamic_dns));
         if let Some(address) = self.status.clients_hidden_behind {
             let advice = "If it is the router's, limits and bans take all clients for one: forward the port without \
                           source NAT, or have a proxy in front name them.";
@@ -118,6 +119,16 @@ fn of_certificate(certificate: &CertificateReport, now: SystemTime) -> Vec<Findi
     findings
 }
 
+fn of_dynamic_dns(status: &DynamicDnsStatus) -> impl Iterator<Item = Finding> {
+    let failed = status.names.iter().filter_map(|name| name.failure.as_ref().map(|failure| (&name.name, failure)));
+    let failed = failed.map(|(name, failure)| {
+        warning(format!("{name}: the DNS provider was not told this home's address"), failure.error.clone())
+    });
+    let problems = status.problems.iter();
+    failed
+        .chain(problems.map(|problem| warning("This home's address is not known for sure".to_owned(), problem.clone())))
+}
+
 fn trouble(what: String, what_to_do: String) -> Finding {
     Finding { level: Level::Trouble, what, what_to_do }
 }
@@ -129,7 +140,7 @@ fn warning(what: String, what_to_do: String) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::fixtures;
+    use crate::admin::{DynamicName, DynamicNameFailure, fixtures};
 
     fn told(change: impl FnOnce(&mut Overview)) -> Vec<(Level, String)> {
         let mut overview = fixtures::overview();
@@ -157,6 +168,20 @@ mod tests {
         assert_eq!(findings[0].1, "ha.example.org: http://192.168.1.20:8123 does not answer (refused)");
         assert!(findings[1].1.contains("was refused; generation 3 serves on"));
         assert!(findings[2].1.contains("192.168.1.1"));
+    }
+
+    #[test]
+    fn a_name_that_could_not_be_pointed_here_is_told_of() {
+        let findings = told(|overview| {
+            let next_attempt = overview.at;
+            let failure = Some(DynamicNameFailure { error: "the token is wrong".into(), next_attempt });
+            let name =
+                DynamicName { name: "ha.example.org".into(), ipv4: None, ipv6: None, last_change: None, failure };
+            let problems = vec!["nobody tells our IPv6 address".into()];
+            overview.status.dynamic_dns = Some(DynamicDnsStatus { names: vec![name], problems });
+        });
+        assert_eq!(findings.len(), 2);
+        assert!(findings[0].1.starts_with("ha.example.org: the DNS provider"));
     }
 
     #[test]

@@ -219,6 +219,7 @@ mod tests {
         assert_eq!(history.hour(at(9990 + 1800)).samples.iter().flatten().count(), 180);
         assert_eq!(history.hour(at(9990 + 7200)).latest(), None);
         assert_eq!(history.ring.lock().samples.len(), SAMPLES, "the memory is fixed");
+        assert!(size_of::<(Moment, Sample)>() * SAMPLES <= 32 * 1024);
     }
 
     #[test]

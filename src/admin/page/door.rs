@@ -1,12 +1,12 @@
 //! Is the door open? Hosts with what stands behind them, certificates, listeners, the configuration.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 
 use super::{badge, cell, moment, words};
-use crate::admin::{CertificateReport, HostStatus, Overview, ReloadOutcome, Status};
+use crate::admin::{CertificateReport, DynamicName, HostStatus, Overview, ReloadOutcome, Status};
 
 pub(super) fn section(overview: &Overview) -> Markup {
     html! {
@@ -90,6 +90,9 @@ fn facts(status: &Status, now: SystemTime) -> Markup {
     html! {
         dl class="list" {
             div { dt { "Listens on" } dd { (listeners(status)) } }
+            @if let Some(names) = &status.dynamic_dns {
+                div { dt { "Dynamic DNS" } dd { (names.names.iter().map(pointed).collect::<Vec<_>>().join(" · ")) } }
+            }
             div { dt { "Configuration" } dd {
                 "generation " (status.generation)
                 @match &status.last_reload {
@@ -102,6 +105,14 @@ fn facts(status: &Status, now: SystemTime) -> Markup {
             } }
         }
     }
+}
+
+/// `home.example.org → 203.0.113.5, 2001:db8::5`.
+fn pointed(name: &DynamicName) -> String {
+    let addresses = [name.ipv4.map(IpAddr::V4), name.ipv6.map(IpAddr::V6)];
+    let addresses: Vec<_> = addresses.into_iter().flatten().map(|address| address.to_string()).collect();
+    let addresses = if addresses.is_empty() { "not told yet".to_owned() } else { addresses.join(", ") };
+    format!("{} → {addresses}", name.name)
 }
 
 fn outcome(outcome: ReloadOutcome) -> Markup {
