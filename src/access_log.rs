@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use crate::config;
+use crate::history::Refusals;
 use crate::request::RequestRecord;
 use file::Output;
 pub use redaction::redact;
@@ -36,6 +37,8 @@ pub struct AccessLog {
     queue: Option<SyncSender<Message>>,
     closed: Arc<AtomicBool>,
     dropped: IntCounter,
+    /// For the operator's status page, whether there is an access log or not.
+    refusals: Arc<Refusals>,
 }
 
 /// The end of the queue that owns the thread. Closing or dropping it writes what still waits.
@@ -59,10 +62,11 @@ impl AccessLog {
     ///
     /// If the file cannot be opened or the thread cannot be started.
     pub fn start(config: &config::AccessLog, dropped: IntCounter) -> io::Result<(Self, AccessLogWriter)> {
+        let refusals = Arc::new(Refusals::default());
         let (done, finished) = sync_channel(0);
         let closed = Arc::new(AtomicBool::new(false));
         if !config.enabled {
-            let log = Self { queue: None, closed, dropped };
+            let log = Self { queue: None, closed, dropped, refusals };
             return Ok((log.clone(), AccessLogWriter { log, thread: None, finished }));
         }
         let output = match &config.file {
@@ -70,7 +74,7 @@ impl AccessLog {
             None => Output::stream(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         };
         let (queue, records) = sync_channel(config.queue.max(1));
-        let log = Self { queue: Some(queue), closed, dropped: dropped.clone() };
+        let log = Self { queue: Some(queue), closed, dropped: dropped.clone(), refusals };
         let redact = config.redact;
         let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || {
             write_records(&records, output, redact, &dropped);
@@ -79,8 +83,14 @@ impl AccessLog {
         Ok((log.clone(), AccessLogWriter { log, thread: Some(thread), finished }))
     }
 
+    /// The newest of what was refused.
+    pub fn refusals(&self) -> Arc<Refusals> {
+        self.refusals.clone()
+    }
+
     /// Hands in one finished request; drops and counts it if the queue is full or closed.
     pub fn log(&self, mut record: RequestRecord) {
+        self.refusals.note(&record);
         let Some(queue) = &self.queue else { return };
         if self.closed.load(Ordering::Relaxed) {
             return self.dropped.inc();

@@ -33,6 +33,7 @@ pub mod dynamic_dns;
 pub mod events;
 pub mod exchange;
 pub mod guard;
+pub mod history;
 pub mod http_client;
 pub mod listener;
 pub mod metrics;

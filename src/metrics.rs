@@ -10,6 +10,7 @@ mod families;
 mod front_door;
 mod guard;
 mod hosts;
+mod totals;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use families::{Family, Kind};
 pub use front_door::{Connections, FrontDoorMetrics, Handshake};
 pub use guard::{Fill, GuardMetrics, InForce, LoginOutcome};
 use hosts::HostMetrics;
+pub use totals::{Buckets, Totals};
 
 use crate::denial::Denial;
 use crate::request::RequestRecord;

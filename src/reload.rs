@@ -307,6 +307,9 @@ pub struct Reloader {
     generation: watch::Sender<u64>,
 }
 
+/// Lines of the last refusal that are remembered.
+const ERRORS_KEPT: usize = 20;
+
 /// What tells one state of a file from another without reading it: when it was written, its size and its inode.
 pub type Stamp = (SystemTime, u64, u64);
 
@@ -359,7 +362,11 @@ impl Reloader {
     pub async fn reload(&self) -> ReloadReport {
         let _held = self.one_at_a_time.lock().await;
         let report = self.attempt().await;
-        let now = LastReload { at: SystemTime::now(), outcome: report.outcome };
+        let now = LastReload {
+            at: SystemTime::now(),
+            outcome: report.outcome,
+            errors: report.errors.iter().chain(&report.keys_needing_restart).take(ERRORS_KEPT).cloned().collect(),
+        };
         let before = self.last_reload.lock().replace(now).map(|last| last.outcome);
         self.builder.events.tell_all(news(&report, before));
         match report.outcome {

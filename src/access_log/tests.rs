@@ -160,7 +160,8 @@ fn a_full_queue_drops_and_counts_instead_of_waiting() {
     // No thread takes from this queue.
     let (queue, records) = sync_channel(2);
     let dropped = counter();
-    let log = AccessLog { queue: Some(queue), closed: Arc::default(), dropped: dropped.clone() };
+    let log =
+        AccessLog { queue: Some(queue), closed: Arc::default(), dropped: dropped.clone(), refusals: Arc::default() };
     for _ in 0..5 {
         log.log(record("/"));
     }

@@ -1,10 +1,12 @@
-//! Who may ask what over TCP: the `Host` field against DNS rebinding, the bearer token for metrics.
+//! Who may ask what over TCP: the `Host` field against DNS rebinding, the token for metrics and the status page.
 //!
 //! Pure rules. A web page that makes its own name resolve to 127.0.0.1 can send requests from the
 //! operator's browser to the admin listener, but it cannot choose their `Host`: that is its name.
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::header::{AUTHORIZATION, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
@@ -48,14 +50,33 @@ pub(super) fn is_token_right(fields: &HeaderMap, token: &str) -> bool {
     scheme.eq_ignore_ascii_case(BEARER) && are_equal_in_constant_time(value, token.as_bytes())
 }
 
+/// The same for the status page, to which a browser sends the token as the password of any user (RFC 7617).
+///
+/// A page that has rebound its name cannot: it does not know the token, and a browser keeps what its user typed for the
+/// origin that asked for it.
+pub(super) fn is_token_right_in_browser(fields: &HeaderMap, token: &str) -> bool {
+    is_token_right(fields, token) || is_password_right(fields, token)
+}
+
+fn is_password_right(fields: &HeaderMap, token: &str) -> bool {
+    let mut given = fields.get_all(AUTHORIZATION).iter();
+    let (Some(field), None) = (given.next(), given.next()) else { return false };
+    let Some((scheme, value)) = field.as_bytes().split_at_checked(BASIC.len()) else { return false };
+    let Ok(pair) = BASE64_STANDARD.decode(value) else { return false };
+    let Some(colon) = pair.iter().position(|byte| *byte == b':') else { return false };
+    let password = pair.get(colon + 1..).unwrap_or_default();
+    scheme.eq_ignore_ascii_case(BASIC) && are_equal_in_constant_time(password, token.as_bytes())
+}
+
 /// Takes as long for a wrong first byte as for a wrong last one. The length is not kept secret.
-fn are_equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
+pub(super) fn are_equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
     let differences =
         left.iter().zip(right).fold(0, |found, (left, right)| std::hint::black_box(found | (left ^ right)));
     left.len() == right.len() && std::hint::black_box(differences) == 0
 }
 
 const BEARER: &[u8] = b"Bearer ";
+const BASIC: &[u8] = b"Basic ";
 
 #[cfg(test)]
 mod tests {
@@ -123,5 +144,30 @@ mod tests {
         for (given, expected) in table {
             assert_eq!(is_token_right(&fields(AUTHORIZATION, given), "s3cret"), expected, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_browser_gives_the_token_as_the_password_of_any_user() {
+        let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+        let table = [
+            (basic("me:s3cret"), true),
+            (basic(":s3cret"), true),
+            ("Bearer s3cret".to_owned(), true),
+            (basic("me:s3cret").replace("Basic", "basic"), true),
+            (basic("me:wrong"), false),
+            (basic("me:s3cret2"), false),
+            (basic("s3cret"), false),
+            (basic("s3cret:"), false),
+            (basic("a:b:s3cret"), false),
+            ("Basic s3cret".to_owned(), false),
+            ("Basic".to_owned(), false),
+            (String::new(), false),
+        ];
+        for (given, expected) in table {
+            assert_eq!(is_token_right_in_browser(&fields(AUTHORIZATION, &[&given]), "s3cret"), expected, "{given}");
+        }
+        assert!(!is_token_right(&fields(AUTHORIZATION, &[&basic("me:s3cret")]), "s3cret"), "metrics want a bearer");
+        let twice = fields(AUTHORIZATION, &[&basic("me:s3cret"), &basic("me:s3cret")]);
+        assert!(!is_token_right_in_browser(&twice, "s3cret"));
     }
 }

@@ -14,7 +14,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
 
 use super::Control;
-use super::access::{is_host_ours, is_token_right};
+use super::access::{is_host_ours, is_token_right, is_token_right_in_browser};
 use super::certificates::Renew;
 use super::guard::{self, BanTarget, MOST_BANS};
 use crate::config::Secret;
@@ -24,6 +24,8 @@ pub(super) struct Answers {
     pub(super) control: Arc<dyn Control>,
     pub(super) registry: Registry,
     pub(super) token: Option<Secret>,
+    /// What the status page's forms must hold.
+    pub(super) form_token: String,
 }
 
 /// Where a request came in; each door opens to more or less.
@@ -45,9 +47,14 @@ enum Endpoint {
     Bans,
     Explain,
     Certificates,
+    Overview,
+    Page,
+    Style,
+    Script,
+    Unban,
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 impl Answers {
     /// Answers within ten seconds. A reload that takes longer is not broken off, only not waited for.
@@ -80,6 +87,11 @@ impl Answers {
             Endpoint::Status => json(&self.control.status()),
             Endpoint::Bans => self.bans(&head, &body),
             Endpoint::Certificates => self.certificates(&head, &body),
+            Endpoint::Overview => json(&self.control.overview()),
+            Endpoint::Page => self.page(),
+            Endpoint::Style => Self::style(),
+            Endpoint::Script => Self::script(),
+            Endpoint::Unban => self.unban(&head, &body),
             Endpoint::Explain => match named(&head, "address").and_then(guard::address) {
                 Ok(address) => json(&self.control.explain(address)),
                 Err(why) => line(StatusCode::BAD_REQUEST, &why),
@@ -130,12 +142,15 @@ impl Answers {
         if !endpoint.methods().contains(request.method()) {
             return Err(Refusal::WrongMethod(endpoint));
         }
-        if let (Door::Network(_), Endpoint::Metrics, Some(token)) = (door, endpoint, &self.token)
-            && !is_token_right(request.headers(), token.expose())
-        {
-            return Err(Refusal::WrongToken);
+        let (Door::Network(_), Some(token)) = (door, &self.token) else { return Ok(endpoint) };
+        let (fields, token) = (request.headers(), token.expose());
+        match endpoint.asks_for() {
+            Proof::Nothing => Ok(endpoint),
+            Proof::Bearer if is_token_right(fields, token) => Ok(endpoint),
+            Proof::Bearer => Err(Refusal::WrongToken),
+            Proof::Password if is_token_right_in_browser(fields, token) => Ok(endpoint),
+            Proof::Password => Err(Refusal::WrongPassword),
         }
-        Ok(endpoint)
     }
 }
 
@@ -145,6 +160,15 @@ enum Refusal {
     NotFound,
     WrongMethod(Endpoint),
     WrongToken,
+    WrongPassword,
+}
+
+/// How the token is to be shown over TCP, where there is one.
+enum Proof {
+    Nothing,
+    Bearer,
+    /// As a bearer, or by a browser as a password.
+    Password,
 }
 
 impl Refusal {
@@ -160,6 +184,10 @@ impl Refusal {
                 let answer = line(StatusCode::UNAUTHORIZED, "bearer token missing or wrong");
                 with(answer, WWW_AUTHENTICATE, "Bearer realm=\"hearthgate\"")
             }
+            Self::WrongPassword => {
+                let answer = line(StatusCode::UNAUTHORIZED, "the password is admin.token; the user does not matter");
+                with(answer, WWW_AUTHENTICATE, "Basic realm=\"hearthgate\", charset=\"UTF-8\"")
+            }
         }
     }
 }
@@ -170,6 +198,11 @@ impl Endpoint {
             ("/metrics", _) => Some(Self::Metrics),
             ("/healthz", _) => Some(Self::Healthz),
             ("/readyz", _) => Some(Self::Readyz),
+            ("/", Door::Network(_)) => Some(Self::Page),
+            ("/status.css", Door::Network(_)) => Some(Self::Style),
+            ("/status.js", Door::Network(_)) => Some(Self::Script),
+            ("/bans/remove", Door::Network(_)) => Some(Self::Unban),
+            ("/overview", Door::Socket) => Some(Self::Overview),
             ("/reload", Door::Socket) => Some(Self::Reload),
             ("/status", Door::Socket) => Some(Self::Status),
             ("/bans", Door::Socket) => Some(Self::Bans),
@@ -181,10 +214,36 @@ impl Endpoint {
 
     fn methods(self) -> &'static [Method] {
         match self {
-            Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => &[Method::GET, Method::HEAD],
-            Self::Reload => &[Method::POST],
+            Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::Status
+            | Self::Explain
+            | Self::Overview
+            | Self::Page
+            | Self::Style
+            | Self::Script => &[Method::GET, Method::HEAD],
+            Self::Reload | Self::Unban => &[Method::POST],
             Self::Certificates => &[Method::GET, Method::HEAD, Method::POST],
             Self::Bans => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE],
+        }
+    }
+}
+
+impl Endpoint {
+    fn asks_for(self) -> Proof {
+        match self {
+            Self::Metrics => Proof::Bearer,
+            Self::Page | Self::Style | Self::Script | Self::Unban => Proof::Password,
+            // Health tells nothing; the others are behind the Unix socket.
+            Self::Healthz
+            | Self::Readyz
+            | Self::Reload
+            | Self::Status
+            | Self::Bans
+            | Self::Explain
+            | Self::Certificates
+            | Self::Overview => Proof::Nothing,
         }
     }
 }
@@ -233,11 +292,11 @@ fn json(value: &impl Serialize) -> Answer {
     }
 }
 
-fn line(status: StatusCode, text: &str) -> Answer {
+pub(super) fn line(status: StatusCode, text: &str) -> Answer {
     answer(status, "text/plain; charset=utf-8", format!("{text}\n").into())
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+pub(super) fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
     let fields = [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
@@ -245,7 +304,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answ
     answer
 }
 
-fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
+pub(super) fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }
@@ -255,5 +314,5 @@ fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
 /// From the head of a request to its answer.
 pub(super) const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A ban with the longest reason, or the longest name; no other endpoint takes a body, there it is read and forgotten.
+/// A ban with the longest reason, the longest name, or the form that lifts a ban; elsewhere it is read and forgotten.
 const BODY_BYTES: usize = 1024;

@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{
-    BanList, BanReport, BanTarget, CertificateList, Explanation, NewBan, ReloadReport, Removal, Renew, Renewal, Status,
+    BanList, BanReport, BanTarget, CertificateList, Explanation, NewBan, Overview, ReloadReport, Removal, Renew,
+    Renewal, Status,
 };
 
 /// Knows the path of one socket; each question opens a connection of its own.
@@ -59,6 +60,11 @@ impl Client {
     /// Waits up to fifteen seconds.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.ask(Method::GET, "/status").await
+    }
+
+    /// Waits up to fifteen seconds.
+    pub async fn overview(&self) -> Result<Overview, ClientError> {
+        self.ask(Method::GET, "/overview").await
     }
 
     /// The newest bans; waits up to fifteen seconds.

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
 use super::{
     AcmeError, AcmeReport, AwaitedAttempt, BanCause, BanList, BanReport, BanTarget, CertificateList, CertificateReport,
-    CertificateSource, Control, Explanation, FailureCount, Listeners, NewBan, Refusal, ReloadOutcome, ReloadReport,
-    Removal, Renewal, Standing, Status,
+    CertificateSource, Control, Explanation, FailureCount, HostStatus, LastReload, Listeners, NewBan, Overview,
+    RecentRefusal, Refusal, ReloadOutcome, ReloadReport, Removal, Renewal, ServedCertificate, Standing, Status,
 };
 use crate::client::ClientAddr;
+use crate::history::{Hour, SAMPLES, Sample};
 
 /// Accepts every reload, and bans whom it is told to, except loopback.
 #[derive(Default)]
@@ -51,6 +52,10 @@ impl Control for FakeGate {
             dynamic_dns: None,
             counters: BTreeMap::new(),
         }
+    }
+
+    fn overview(&self) -> Overview {
+        Overview { status: self.status(), bans: self.bans(super::BANS_SHOWN), ..overview() }
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -119,6 +124,56 @@ impl Control for FakeGate {
             connections_open: 1,
             last_refusal: Some(Refusal { at: UNIX_EPOCH, reason: "method".into(), host: None, key: None }),
         }
+    }
+}
+
+/// One host that is well, and a minute of traffic.
+pub(crate) fn overview() -> Overview {
+    let (now, day) = (UNIX_EPOCH + Duration::from_secs(1_795_469_400), Duration::from_secs(86_400));
+    let host = "ha.example.org".to_owned();
+    let status = Status {
+        generation: 3,
+        uptime_seconds: 7200,
+        last_reload: Some(LastReload { at: now - day, outcome: ReloadOutcome::Accepted, errors: Vec::new() }),
+        listeners: Listeners { https: vec![([0, 0, 0, 0], 443).into()], ..Listeners::default() },
+        connections_open: 12,
+        websockets_open: 3,
+        hosts: vec![HostStatus {
+            name: host.clone(),
+            upstream: "http://192.168.1.20:8123".into(),
+            health: "healthy".into(),
+            is_up: Some(true),
+            advice: None,
+            certificate: None,
+        }],
+        ..FakeGate::default().status()
+    };
+    let served = ServedCertificate {
+        not_before: now - 30 * day,
+        not_after: now + 60 * day,
+        self_signed: false,
+        sha256: "AA".into(),
+        last_error: None,
+    };
+    let source = CertificateSource::Files;
+    let certificate = CertificateReport { names: vec![host.clone()], host, source, served: Some(served), acme: None };
+    let (at, reason, key) =
+        (now - Duration::from_secs(7), "rate_limit".to_owned(), Some("guard.rate_limits.api".into()));
+    let refusal = Refusal { at, reason, host: Some("ha.example.org".into()), key };
+    let mut hour = Hour { samples: vec![None; SAMPLES] };
+    let sample = Sample { fine: 4.0, refused: [0.0, 0.5, 0.0, 1.0, 0.0], failed_logins: 2.0, ..Sample::default() };
+    hour.samples[SAMPLES - 6..].fill(Some(sample));
+    Overview {
+        at: now,
+        status,
+        unready: None,
+        certificates: CertificateList { certificates: vec![certificate] },
+        bans: BanList::default(),
+        refusals: vec![RecentRefusal { client: IpAddr::from([203, 0, 113, 7]), refusal }],
+        refusals_passed_over: 0,
+        known_devices: 4,
+        throttled_accounts: 1,
+        hour,
     }
 }
 

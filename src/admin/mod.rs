@@ -1,21 +1,27 @@
-//! The gate's back door for its operator: metrics and health over loopback TCP; reload, status,
+//! The gate's back door for its operator: metrics, health and the status page over loopback TCP; reload, status,
 //! bans and certificates over a Unix socket.
 //!
 //! [`AdminServer`] answers, [`Client`] asks on behalf of the command line, and [`Control`] is what
 //! the running gate lends to the server. Nothing here changes anything but through `Control`, and
-//! only the Unix socket, which root and the gate's own user alone can open, reaches more of it than `ready`.
+//! only the Unix socket, which root and the gate's own user alone can open, reaches all of it. Over TCP there is the
+//! status page, which shows what `overview` says, and whose one form lifts a ban.
 
 mod access;
 mod answer;
 mod certificates;
+mod changes;
 mod client;
+mod findings;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod guard;
+mod overview;
+mod page;
 mod rfc3339;
 mod server;
 mod socket;
 mod status;
+mod status_page;
 
 use std::net::IpAddr;
 
@@ -24,10 +30,12 @@ pub use certificates::{
     ServedCertificate,
 };
 pub use client::{Client, ClientError};
+pub use findings::{Finding, Level};
 pub use guard::{
     BanCause, BanList, BanReport, BanTarget, Explanation, FailureCount, MOST_BANS, NewBan, RateLimitState, Refusal,
     Removal, Standing, address,
 };
+pub use overview::{BANS_SHOWN, Overview, RecentRefusal};
 pub use server::AdminServer;
 pub use status::{
     Certificate, DynamicDnsStatus, DynamicName, DynamicNameFailure, HostStatus, LastReload, Listeners, ReloadOutcome,
@@ -60,6 +68,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Lifts bans; the networks that were banned.
     fn remove_bans(&self, target: BanTarget) -> Removal;
+
+    /// The same with the hour before it.
+    fn overview(&self) -> Overview;
 
     /// The certificates of all hosts.
     fn certificates(&self) -> CertificateList;

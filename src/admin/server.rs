@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::Control;
 use super::answer::{Answers, Door, REQUEST_PATIENCE};
 use super::socket::AdminSocket;
+use super::status_page::form_token;
 use crate::config;
 
 /// The running admin listeners. Dropping it closes them at once and removes the socket's file.
@@ -40,7 +41,8 @@ impl AdminServer {
         registry: Registry,
         control: Arc<dyn Control>,
     ) -> io::Result<Self> {
-        let answers = Arc::new(Answers { control, registry, token: config.token.clone() });
+        let form_token = form_token()?;
+        let answers = Arc::new(Answers { control, registry, token: config.token.clone(), form_token });
         let socket = AdminSocket::bind(&config.socket).await?;
         let address = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
         let mut doors = JoinSet::new();

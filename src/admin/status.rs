@@ -71,6 +71,9 @@ pub struct LastReload {
     #[serde(with = "super::rfc3339")]
     pub at: SystemTime,
     pub outcome: ReloadOutcome,
+    /// Rendered for the operator; empty unless refused.
+    #[serde(default)]
+    pub errors: Vec<String>,
 }
 
 /// The sockets as they are bound, with real ports.
@@ -88,6 +91,12 @@ pub struct HostStatus {
     pub upstream: String,
     /// For people: `up`, `down since ...`, `not asked yet`.
     pub health: String,
+    /// `None` if it has not been asked yet.
+    #[serde(default)]
+    pub is_up: Option<bool>,
+    /// What to do, if anything is wrong.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// `None` if no certificate is served for the host.
     pub certificate: Option<Certificate>,
 }

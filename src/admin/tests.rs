@@ -90,7 +90,17 @@ async fn health_is_one_line() {
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
     let fixture = start(None).await;
-    for path in ["/", "/reload", "/status", "/bans", "/explain?address=192.0.2.1", "/metrics/", "/healthz/x"] {
+    for path in [
+        "/overview",
+        "/bans/remove/",
+        "/status.js/",
+        "/reload",
+        "/status",
+        "/bans",
+        "/explain?address=192.0.2.1",
+        "/metrics/",
+        "/healthz/x",
+    ] {
         assert_status(&fixture.get(path).await, 404);
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {

@@ -15,6 +15,7 @@ mod reload;
 mod run;
 mod status;
 mod table;
+mod top;
 mod version;
 
 use std::ffi::OsString;
@@ -49,6 +50,8 @@ enum Command {
     Reload(reload::Arguments),
     /// Show what the running gate is doing
     Status(status::Arguments),
+    /// Show the same live, with the last hour, in a terminal
+    Top(top::Arguments),
     /// Show, add and lift bans
     Bans(bans::Arguments),
     /// Show the certificates of all hosts, and have them renewed now
@@ -112,6 +115,7 @@ fn execute(command: Command, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Check(arguments) => check::check(&arguments, out),
         Command::Reload(arguments) => reload::reload(&arguments, out),
         Command::Status(arguments) => status::status(&arguments, out),
+        Command::Top(arguments) => top::top(&arguments, out),
         Command::Bans(arguments) => bans::bans(&arguments, out),
         Command::Certificates(arguments) => certificates::certificates(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),

@@ -199,7 +199,14 @@ mod tests {
     }
 
     fn host(name: &str, certificate: Option<Certificate>) -> HostStatus {
-        HostStatus { name: name.into(), upstream: "http://192.168.1.20:8123".into(), health: "up".into(), certificate }
+        HostStatus {
+            name: name.into(),
+            upstream: "http://192.168.1.20:8123".into(),
+            health: "up".into(),
+            is_up: Some(true),
+            advice: None,
+            certificate,
+        }
     }
 
     fn sample() -> Status {
@@ -207,7 +214,7 @@ mod tests {
             version: "0.1.0".into(),
             generation: 3,
             uptime_seconds: 7200,
-            last_reload: Some(LastReload { at: at(99), outcome: ReloadOutcome::Accepted }),
+            last_reload: Some(LastReload { at: at(99), outcome: ReloadOutcome::Accepted, errors: Vec::new() }),
             listeners: Listeners {
                 https: vec![([0, 0, 0, 0], 443).into(), ([0u16; 8], 443).into()],
                 http: vec![([0, 0, 0, 0], 80).into()],

@@ -111,7 +111,7 @@ and accept the self-signed certificate. Or try, in another terminal:
         text.push_str(&format!("Plain HTTP is only redirected: http://localhost:{}/\n", http.port()));
     }
     if let Some(admin) = bound.admin {
-        text.push_str(&format!("Metrics: http://{admin}/metrics\n"));
+        text.push_str(&format!("Status page: http://{admin}/\nMetrics: http://{admin}/metrics\n"));
     }
     text.push_str(&format!("Status:  hearthgate status --socket {}\n", socket.display()));
     text.push_str("Ctrl-C ends the demo. Requests are logged below.\n\n");

@@ -4,7 +4,7 @@ use std::iter::Sum;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{Families, counter, counter_vec, follow, gauge, int_gauge_vec, retain_hosts};
+use super::{Families, counter, counter_vec, follow, gauge, int_gauge_vec, retain_hosts, totals};
 use crate::denial::Denial;
 
 /// Handles to the guard's metrics.
@@ -159,6 +159,17 @@ impl GuardMetrics {
     /// An attempt to prove a session has ended.
     pub fn login_attempt(&self, kind: &'static str, outcome: LoginOutcome) {
         self.login_attempts.with_label_values(&[kind, outcome.as_str()]).inc();
+    }
+
+    /// Attempts that the application has refused, of all kinds.
+    pub(super) fn failed_logins(&self) -> f64 {
+        totals::sum(&self.login_attempts, |metric| totals::has(metric, "outcome", LoginOutcome::Failed.as_str()))
+    }
+
+    /// Known devices and throttled accounts, as of the last sweep.
+    pub(super) fn standing(&self) -> (u64, u64) {
+        let count = |gauge: &IntGauge| gauge.get().try_into().unwrap_or_default();
+        (count(&self.devices), count(&self.throttled_accounts))
     }
 
     /// A network was banned.

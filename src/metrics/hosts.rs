@@ -73,6 +73,16 @@ impl HostMetrics {
         }
     }
 
+    /// By host, class and code.
+    pub fn requests(&self) -> &IntCounterVec {
+        &self.requests
+    }
+
+    /// Until the head of the upstream's answer, by host.
+    pub fn upstream_duration(&self) -> &HistogramVec {
+        &self.upstream_duration
+    }
+
     pub fn finished(&self, record: &RequestRecord) {
         let Some(host) = record.host.as_deref() else { return self.count(&self.none, NONE, record) };
         match self.by_name.load().get(host) {

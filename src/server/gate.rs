@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use super::{certificates, dynamic_dns};
 use crate::acme::Acme;
 use crate::admin::{
     self, BanCause, BanList, BanReport, BanTarget, Certificate, CertificateList, Control, Explanation, FailureCount,
-    HostStatus, Listeners, NewBan, RateLimitState, ReloadReport, Removal, Renewal, Status,
+    HostStatus, Listeners, NewBan, Overview, RateLimitState, RecentRefusal, ReloadReport, Removal, Renewal, Status,
 };
 use crate::bans::{Ban, Cause, Reason};
 use crate::client::{ClientAddr, is_within};
@@ -22,11 +22,13 @@ use crate::config::{Config, RequestClass, UpstreamScheme};
 use crate::denial::Denial;
 use crate::dynamic_dns::DynamicDns;
 use crate::guard::{Guard, LastRefusal};
+use crate::history::{History, Refused};
 use crate::listener::Places;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::snapshot::Snapshot;
 use crate::tls::{CertificateOrigin, CertificateStore};
+use crate::upstream::health::{self, Condition};
 
 /// What the operator may see and do.
 pub(super) struct Gate {
@@ -42,6 +44,7 @@ pub(super) struct Gate {
     pub tidings: Arc<Tidings>,
     pub acme: Arc<Acme>,
     pub dynamic_dns: Arc<DynamicDns>,
+    pub history: History,
     pub draining: watch::Receiver<bool>,
 }
 
@@ -56,6 +59,7 @@ impl Control for Gate {
         let facts = self.certificates.facts();
         let hosts = snapshot.upstreams.iter().map(|upstream| {
             let certificate = facts.iter().find(|fact| fact.host == *upstream.host);
+            let condition = upstream.condition();
             let scheme = match upstream.config.scheme {
                 UpstreamScheme::Http => "http",
                 UpstreamScheme::Https => "https",
@@ -63,7 +67,9 @@ impl Control for Gate {
             HostStatus {
                 name: upstream.host.to_string(),
                 upstream: format!("{scheme}://{}", upstream.authority()),
-                health: upstream.condition().to_string(),
+                health: condition.to_string(),
+                is_up: is_up(condition),
+                advice: advice(condition),
                 certificate: certificate.map(|fact| Certificate {
                     not_after: fact.not_after,
                     self_signed: fact.origin == CertificateOrigin::SelfSigned,
@@ -83,6 +89,23 @@ impl Control for Gate {
             hosts: hosts.collect(),
             dynamic_dns: dynamic_dns::status(&self.dynamic_dns, self.guard.clock()),
             counters: self.metrics.denial_counts(),
+        }
+    }
+
+    fn overview(&self) -> Overview {
+        let (totals, snapshot) = (self.metrics.totals(), self.snapshot.load());
+        let refusals = self.history.refusals().newest();
+        Overview {
+            at: SystemTime::now(),
+            status: self.status(),
+            unready: self.ready().err(),
+            certificates: certificates::list(self),
+            bans: self.bans(admin::BANS_SHOWN),
+            refusals: refusals.iter().map(|refused| Self::recent(refused, &snapshot.config)).collect(),
+            refusals_passed_over: self.history.refusals().passed_over(),
+            known_devices: totals.known_devices,
+            throttled_accounts: totals.throttled_accounts,
+            hour: self.history.hour(self.guard.now()),
         }
     }
 
@@ -202,6 +225,19 @@ impl Gate {
         states
     }
 
+    fn recent(refused: &Refused, config: &Config) -> RecentRefusal {
+        let host = config.hosts.iter().find(|host| Some(host.name.to_string().as_str()) == refused.host.as_deref());
+        // What is no denial's word is a login over a WebSocket that had to wait.
+        let denial = Denial::ALL.into_iter().find(|denial| denial.reason() == refused.reason);
+        let key = match (denial.unwrap_or(Denial::LoginThrottle), host, refused.class) {
+            (Denial::RateLimit, Some(host), Some(class)) => Some(config.rate_limit_key(host, class)),
+            (denial, _, _) => key_of(denial).map(str::to_owned),
+        };
+        let host = refused.host.as_ref().map(ToString::to_string);
+        let refusal = admin::Refusal { at: refused.at, reason: refused.reason.into(), host, key };
+        RecentRefusal { client: refused.client, refusal }
+    }
+
     fn refusal(&self, refusal: &LastRefusal, config: &Config) -> admin::Refusal {
         let host = config.hosts.iter().find(|host| host.name.to_string() == *refusal.host);
         admin::Refusal {
@@ -216,7 +252,7 @@ impl Gate {
     }
 }
 
-/// The key of the configuration behind one of the guard's refusals.
+/// The key of the configuration behind a refusal, if there is one.
 fn key_of(denial: Denial) -> Option<&'static str> {
     match denial {
         Denial::Banned => Some("guard.bans"),
@@ -225,7 +261,40 @@ fn key_of(denial: Denial) -> Option<&'static str> {
         Denial::StaleCredential | Denial::StaleGrant => Some("guard.login.repeats"),
         Denial::Unproven | Denial::NotPublic | Denial::OddPath => Some("hosts[].surface"),
         Denial::Onboarding => Some("hosts[].onboarding"),
+        Denial::ClientCertificate => Some("hosts[].client_ca_file"),
+        Denial::RateLimit => Some("guard.rate_limits"),
+        Denial::BodySize => Some("hosts[].body_size"),
+        Denial::SlowHead => Some("timeouts.request_head"),
+        Denial::SlowBody => Some("limits.body_rate"),
+        Denial::UriLength => Some("limits.uri_length"),
+        Denial::HeadSize => Some("limits.head_size"),
+        Denial::HeaderCount => Some("limits.header_count"),
+        Denial::Connections => Some("limits.connections"),
+        Denial::ConnectionsPerClient => Some("limits.connections_per_client"),
+        Denial::Requests => Some("limits.requests"),
+        Denial::RequestsPerClient => Some("limits.requests_per_client"),
+        Denial::BadForwarding => Some("trusted_proxies"),
+        Denial::Misdirected => Some("hosts"),
+        Denial::WriteStall => Some("timeouts.write_stall"),
         _ => None,
+    }
+}
+
+fn is_up(condition: Condition) -> Option<bool> {
+    match condition {
+        Condition::Unknown => None,
+        Condition::Healthy => Some(true),
+        Condition::Trouble(_) => Some(false),
+        // It answers; nobody has anything of its answers.
+        Condition::Distrusts { .. } => Some(true),
+    }
+}
+
+fn advice(condition: Condition) -> Option<String> {
+    match condition {
+        Condition::Unknown | Condition::Healthy => None,
+        Condition::Trouble(trouble) => Some(trouble.advice().to_owned()),
+        Condition::Distrusts { gate } => Some(health::distrust_advice(gate)),
     }
 }
 

@@ -4,6 +4,7 @@ mod certificates;
 mod dynamic_dns;
 mod gate;
 mod kept;
+mod sampling;
 mod sockets;
 mod tidings;
 
@@ -31,6 +32,7 @@ use crate::config::Config;
 use crate::denial::Denial;
 use crate::dynamic_dns::DynamicDns;
 use crate::events::Events;
+use crate::history::History;
 use crate::listener::{Door, Places};
 use crate::metrics::Metrics;
 use crate::proxy::Gateway;
@@ -108,7 +110,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         connections: connections.clone(),
         requests: requests.clone(),
         metrics: metrics.clone(),
-        access_log,
+        access_log: access_log.clone(),
         guard: kept.guard.clone(),
         presence: kept.presence.clone(),
         proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
@@ -129,6 +131,7 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
         tidings: kept.tidings.clone(),
         acme: Arc::new(Acme::new(&config.state_directory, door.challenges.clone(), metrics.clone())),
         dynamic_dns: Arc::new(DynamicDns::new(metrics.clone())),
+        history: History::new(access_log.refusals()),
         draining: is_draining,
     });
     let admin_server = admin_server(&config, sockets.admin.take(), &gate).await?;
@@ -154,7 +157,8 @@ pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions)
 /// For connections, and for requests in flight.
 fn places() -> (Arc<Places>, Arc<Places>) {
     let connections = Places::new(Denial::Connections, Denial::ConnectionsPerClient);
-    (Arc::new(connections), Arc::new(Places::new(Denial::Requests, Denial::RequestsPerClient)))
+    let requests = Places::new(Denial::Requests, Denial::RequestsPerClient);
+    (Arc::new(connections), Arc::new(requests))
 }
 
 async fn admin_server(config: &Config, tcp: Option<TcpListener>, gate: &Arc<Gate>) -> anyhow::Result<AdminServer> {
@@ -223,6 +227,7 @@ fn background_tasks(gate: &Arc<Gate>, kept: &Kept) -> JoinSet<()> {
     }
     kept.tend(&mut tasks, gate);
     certificates::tend(gate, &mut tasks);
+    tasks.spawn(sampling::sample(gate.clone()));
     tasks
 }
 

@@ -45,5 +45,6 @@ mod regression;
 mod reload;
 mod requests_in_flight;
 mod slow_clients;
+mod status_page;
 mod tls;
 mod websocket;

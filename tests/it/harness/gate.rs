@@ -27,6 +27,7 @@ pub const HOST: &str = "ha.test";
 pub struct Setup {
     https: Vec<&'static str>,
     listen: String,
+    admin: String,
     access_log: String,
     sections: String,
     hosts: Vec<HostSetup>,
@@ -58,10 +59,17 @@ impl Setup {
         Self {
             https: vec!["127.0.0.1:0"],
             listen: String::new(),
+            admin: "listen: off".into(),
             access_log: "enabled: false".into(),
             sections: String::new(),
             hosts,
         }
+    }
+
+    /// Replaces the keys of `admin`, but for the socket.
+    pub fn admin(mut self, yaml: &str) -> Self {
+        self.admin = yaml.into();
+        self
     }
 
     /// Turns the access log on.
@@ -110,9 +118,9 @@ impl Setup {
     fn yaml(&self, directory: &TempDir) -> String {
         let path = directory.path().display();
         let mut yaml = format!(
-            "state_directory: {path}/state\nadmin: {{listen: off, socket: {path}/admin.sock}}\n\
+            "state_directory: {path}/state\nadmin: {{{}, socket: {path}/admin.sock}}\n\
              access_log: {{{}}}\n{}listen: {{https: {:?}, http: [\"127.0.0.1:0\"]{}}}\nhosts:\n",
-            self.access_log, self.sections, self.https, self.listen,
+            self.admin, self.access_log, self.sections, self.https, self.listen,
         );
         for host in &self.hosts {
             let stem = stem(&host.name);
