@@ -17,7 +17,8 @@ class AddressSource(Web):
         super().__init__(context)
 
     def url(self, family: int) -> str:
-        return f"https://localhost:{self.port}/{family}"
+        # Not `localhost`, which has no IPv6 address on some machines.
+        return f"https://{'127.0.0.1' if family == 4 else '[::1]'}:{self.port}/{family}"
 
     def answer(self, request: Request) -> Answer:
         self.asked += 1

@@ -53,7 +53,9 @@ class Cloudflare(Web):
             return self._list_zones(request.query)
         found = _RECORDS.match(path)
         if not found or found[1] not in self._zones.values():
-            return _error(404, 7003, "Could not route to the requested path, perhaps your object identifier is invalid?")
+            return _error(
+                404, 7003, "Could not route to the requested path, perhaps your object identifier is invalid?"
+            )
         return self._change(request, *found.groups())
 
     def _list_zones(self, query: dict[str, str]) -> Answer:
@@ -70,7 +72,7 @@ class Cloudflare(Web):
                 return self._put(zone, secrets.token_hex(16), json.loads(request.body))
             case "GET", str():
                 return _result(self.records[record])
-            case ("PUT" | "PATCH"), str():
+            case (("PUT" | "PATCH"), str()):
                 return self._put(zone, record, json.loads(request.body))
             case "DELETE", str():
                 self._publish("delete", self.records.pop(record))

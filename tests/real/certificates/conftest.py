@@ -1,4 +1,4 @@
-"""What the tests of certificates stand on: Pebble, BIND, the stand-ins of providers, and gates without Home Assistant."""
+"""What the tests of certificates stand on: Pebble, BIND, stand-ins for providers, and gates without Home Assistant."""
 
 import os
 import shutil
@@ -17,10 +17,12 @@ from name_servers import GATE_KEY, PRIMARY, NameServers
 from pebble import Rules
 from scene import Scene, StartScene
 
+_ORDINARY = Rules()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # What all others have written is searched last.
-    items.sort(key=lambda item: "secrets_used" in item.fixturenames and item.get_closest_marker("last") is not None)
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,7 +47,7 @@ def secrets_used() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def files(authority: Authority) -> CertificateFiles:
     """For all servers on this machine that speak TLS."""
-    return authority.issue("localhost", "localhost")
+    return authority.issue("localhost", "localhost", "127.0.0.1", "::1")
 
 
 @pytest.fixture(scope="session")
@@ -63,12 +65,11 @@ def start_scene(
     artifacts: Path, authority: Authority, files: CertificateFiles, echo: Echo, secrets_used: dict[str, str],
     servers: NameServers, request: pytest.FixtureRequest,
 ) -> Iterator[StartScene]:  # fmt: skip
-    """Starts authorities for one test. `servers` stands behind all of them."""
+    """Starts authorities for one test. All of them ask `servers` for names."""
     scenes: list[Scene] = []
 
-    def start(rules: Rules = Rules()) -> Scene:
-        directory = artifacts / f"{len(list(artifacts.glob('scene-*'))):03}"
-        directory = artifacts / f"scene-{directory.name}"
+    def start(rules: Rules = _ORDINARY) -> Scene:
+        directory = artifacts / f"scene-{len(list(artifacts.glob('scene-*'))):03}"
         directory.mkdir()
         (directory / "story").write_text(request.node.nodeid + "\n")
         if rules.external_key:

@@ -1,7 +1,7 @@
 """A stand-in for DuckDNS: one account, its token and its names, checked as the real one checks them.
 
-Every name has one TXT record, which all names below it share; so have its addresses. Answers are `OK` and `KO`, always with
-status 200.
+Every name has one TXT record, which all names below it share; so it is with its addresses. Answers are `OK` and `KO`,
+always with status 200.
 """
 
 import secrets

@@ -58,6 +58,7 @@ class Front(Web):
         self.asked: Counter[str] = Counter()
         # What the gate signed and sent, by kind; nothing of it is encrypted.
         self.payloads: list[tuple[str, dict]] = []
+        self.refused_nonces = 0
         super().__init__(context)
 
     def orders(self) -> list[dict]:
@@ -88,6 +89,7 @@ class Front(Web):
         finally:
             connection.close()
         dropped = {"connection", "transfer-encoding", "content-length", "date"}
+        self.refused_nonces += answer.status == 400 and b":badNonce" in body
         # Several `Link`s are one with commas.
         headers: dict[str, str] = {}
         for name, value in answer.getheaders():
@@ -102,7 +104,9 @@ class Front(Web):
         else:
             self._rules.pop(kind, None)
 
-    def refuse(self, kind: str, status: int, problem: str, detail: str, times: int | None = None, **headers: str) -> None:
+    def refuse(
+        self, kind: str, status: int, problem: str, detail: str, times: int | None = None, **headers: str
+    ) -> None:
         """Answers with a problem document (RFC 8555, section 6.7) in Pebble's place."""
         left = [times]
 
@@ -154,7 +158,9 @@ class Front(Web):
         def rule(_: Request, pass_on: Callable[[], Answer]) -> Answer:
             answer = pass_on()
             window = {"start": _moment(start), "end": _moment(end)}
-            return document(answer.status, json.loads(answer.body) | {"suggestedWindow": window}, **{"Retry-After": "21600"})
+            return document(
+                answer.status, json.loads(answer.body) | {"suggestedWindow": window}, **{"Retry-After": "21600"}
+            )
 
         self.on("renewal information", rule)
 

@@ -1,7 +1,7 @@
 """Three BIND servers on loopback: a primary, a secondary that follows it, and a resolver that knows both.
 
-The zones are those of the tests. The primary takes dynamic updates: from `gate-key` in the zones that the gate may change,
-from `feeder` in all of them, which is how the stand-ins of providers publish what they were told.
+The zones are those of the tests. The primary takes dynamic updates: from `gate-key` in the zones that the gate may
+change, from `feeder` in all of them, which is how the stand-ins for providers publish what they were told.
 """
 
 import base64
@@ -76,7 +76,10 @@ class NameServers:
     def ask(self, name: str, kind: str, server: str = PRIMARY) -> list[str]:
         """What `server` answers, texts without their quotes."""
         done = subprocess.run(
-            ["dig", f"@{server}", "+short", "+tries=1", "+time=2", name, kind], capture_output=True, text=True, timeout=20
+            ["dig", f"@{server}", "+short", "+tries=1", "+time=2", name, kind],
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
         return [line.strip('"') for line in done.stdout.splitlines() if not line.startswith(";")]
 
@@ -103,7 +106,11 @@ class NameServers:
         return f'key "{name}" {{ algorithm hmac-sha256; secret "{self.keys[name]}"; }};\n'
 
     def _primary(self, directory: Path) -> str:
-        text = _options(directory, PRIMARY, f"recursion no; notify explicit; notify-source {PRIMARY}; allow-transfer {{ {SECONDARY}; }};")
+        text = _options(
+            directory,
+            PRIMARY,
+            f"recursion no; notify explicit; notify-source {PRIMARY}; allow-transfer {{ {SECONDARY}; }};",
+        )
         text += "".join(map(self._key, self.keys))
         for zone in _ZONES:
             (directory / zone).write_text(_zone_file(zone))
@@ -116,7 +123,9 @@ class NameServers:
         return text
 
     def _secondary(self, directory: Path) -> str:
-        text = _options(directory, SECONDARY, f"recursion no; notify no; transfer-source {SECONDARY}; min-refresh-time 1;")
+        text = _options(
+            directory, SECONDARY, f"recursion no; notify no; transfer-source {SECONDARY}; min-refresh-time 1;"
+        )
         for zone in _ZONES:
             text += f'zone "{zone}" {{ type secondary; file "{directory / zone}"; primaries {{ {PRIMARY}; }}; }};\n'
         return text

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from authority import CertificateFiles
+from name_servers import SECONDARY
 from ports import free_port
 from processes import Part
 
@@ -27,8 +28,8 @@ class Rules:
     """What may differ between two authorities."""
 
     binary: Path = NEWEST
-    # Seconds for which certificates are valid, by profile.
-    profiles: tuple[tuple[str, int], ...] = (("default", 7_776_000), ("shortlived", 518_400))
+    # Seconds for which certificates are valid, by profile; who asks for none gets any.
+    profiles: tuple[tuple[str, int], ...] = (("default", 7_776_000),)
     # Percent of all nonces that are called bad although they are good.
     bad_nonces: int = 0
     # The HMAC key that an account must show it has, if any must.
@@ -37,17 +38,19 @@ class Rules:
     # Its validations go to a port where nobody listens.
     closed_tls_port: bool = False
     closed_http_port: bool = False
+    # The name server that it asks: by default the one that a record reaches last.
+    asks: str = SECONDARY
 
 
 class Pebble:
-    """Validates at `https_port` and `http_port`, which are those of the gate; asks `dns` for all names."""
+    """Validates at `https_port` and `http_port`, which are those of the gate."""
 
-    def __init__(self, directory: Path, rules: Rules, files: CertificateFiles, tls: ssl.SSLContext, dns: str) -> None:
+    def __init__(self, directory: Path, rules: Rules, files: CertificateFiles, tls: ssl.SSLContext) -> None:
         assert rules.binary.exists(), f"there is no {rules.binary}: run tests/real/certificates/install-pebble"
         self.rules = rules
         self.https_port, self.http_port = free_port(), free_port()
         self.port, self._management_port = free_port(), free_port()
-        self._directory, self._dns, self._tls = directory, dns, tls
+        self._directory, self._tls = directory, tls
         directory.mkdir(parents=True)
         self._file = directory / "pebble.json"
         self._file.write_text(json.dumps({"pebble": self._config(files)}, indent=2))
@@ -78,7 +81,9 @@ class Pebble:
             "PEBBLE_WFE_NONCEREJECT": str(self.rules.bad_nonces),
         }
         self._part = Part(
-            [self.rules.binary, "-config", self._file, "-dnsserver", f"{self._dns}:53"], self._directory, environment
+            [self.rules.binary, "-config", self._file, "-dnsserver", f"{self.rules.asks}:53"],
+            self._directory,
+            environment,
         )
         self._part.wait_until("it answers", self._is_ready)
         # Another at every start.
@@ -129,7 +134,8 @@ class Pebble:
         subprocess.run(
             [
                 "certbot", "revoke", "--non-interactive", "--server", directory, "--reason", "keycompromise",
-                "--cert-path", certificate, "--key-path", key, "--no-delete-after-revoke", *certbot_places(self._directory),
+                "--cert-path", certificate, "--key-path", key, "--no-delete-after-revoke",
+                *certbot_places(self._directory),
             ],
             check=True, capture_output=True, timeout=60, env=os.environ | {"REQUESTS_CA_BUNDLE": str(ca_file)},
         )  # fmt: skip

@@ -7,20 +7,19 @@ from pathlib import Path
 from authority import Authority, CertificateFiles
 from certificate_gate import CertificateGate
 from front import Front
-from name_servers import SECONDARY
 from pebble import KEY_ID, Pebble, Rules
 
 EMAIL = "anna@example.org"
 
 
 class Scene:
-    """Pebble asks the secondary name server, so that a record which only the primary has is not enough."""
+    """One Pebble, all of whose traffic with gates goes through `front`."""
 
     def __init__(
         self, directory: Path, rules: Rules, authority: Authority, files: CertificateFiles, echo_url: str
     ) -> None:
         self.directory = directory
-        self.pebble = Pebble(directory / "pebble", rules, files, authority.context(), SECONDARY)
+        self.pebble = Pebble(directory / "pebble", rules, files, authority.context())
         self.front = Front(files, self.pebble.port, authority.context())
         # What gates say that it is.
         self.external_key = rules.external_key
@@ -38,7 +37,9 @@ class Scene:
         """An entry below `hosts:` with a certificate from the authority."""
         return {"upstream": self._echo_url, "app": "generic", "certificate": {"acme": acme}}
 
-    def start_gate(self, name: str, *, acme: dict | None = None, host: dict | None = None, **sections: object) -> CertificateGate:
+    def start_gate(
+        self, name: str, *, acme: dict | None = None, host: dict | None = None, **sections: object
+    ) -> CertificateGate:
         """A gate with one host; its other ports are the ones at which Pebble validates, so there is one at a time."""
         entry = self.host(**(host or {}))
         if files := sections.pop("certificate", None):

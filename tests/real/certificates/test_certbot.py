@@ -2,11 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from authority import Authority
-from certificate_gate import CertificateGate
 from name_servers import HOME
 from pebble import certbot_places
 from scene import Scene
@@ -24,8 +22,8 @@ def test_the_live_directory_and_its_renewal(scene: Scene, authority: Authority, 
         assert done.returncode == 0, done.stderr
 
     certbot(
-        "certonly", "--agree-tos", "--register-unsafely-without-email", "--standalone", "--http-01-address", "127.0.0.1",
-        "--http-01-port", str(scene.pebble.http_port), "-d", name,
+        "certonly", "--agree-tos", "--register-unsafely-without-email", "--standalone",
+        "--http-01-address", "127.0.0.1", "--http-01-port", str(scene.pebble.http_port), "-d", name,
     )  # fmt: skip
     live = tmp_path / "certbot" / "live" / "live" / name
     files = {"chain_file": str(live / "fullchain.pem"), "key_file": str(live / "privkey.pem")}

@@ -81,7 +81,9 @@ def test_the_secondary_follows_at_once_or_late_or_never(servers: NameServers) ->
 
 def test_duckdns_has_one_text_for_a_name_and_all_below(duckdns: DuckDns, servers: NameServers) -> None:
     def ask(**query: str) -> str:
-        text = "&".join(f"{key}={value}" for key, value in ({"domains": "anna", "token": duckdns.token} | query).items())
+        text = "&".join(
+            f"{key}={value}" for key, value in ({"domains": "anna", "token": duckdns.token} | query).items()
+        )
         return urllib.request.urlopen(f"{duckdns.url}/update?{text}", timeout=5).read().decode()
 
     assert ask(txt="first") == "OK"

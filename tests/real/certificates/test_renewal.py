@@ -9,6 +9,7 @@ from clock import Clock
 from name_servers import PLAIN
 from pebble import DISTRIBUTION, Rules
 from scene import Scene, StartScene
+from waiting import wait_for
 
 _HOUR = 3600
 
@@ -58,24 +59,24 @@ def test_the_authority_changes_its_mind_and_a_revoked_certificate_is_replaced(
     first = gate.wait_for_certificate(name)
     gate.wait_for_log("INFO", "a certificate is had and served")
     pem = gate.state / f"{name}.pem"
-    told = gate.acme(name)
-    assert told["renew_because"] == "the authority suggests it" and told["next_attempt"] > _moment(30 * 24 * _HOUR)
+    wait_for("a window", lambda: gate.acme(name)["renew_because"] == "the authority suggests it")
+    assert gate.acme(name)["next_attempt"] > _moment(30 * 24 * _HOUR)
 
     # An unusual window; seen when the authority wants to be asked again, after six hours.
     scene.pebble.set_renewal_window(pem.read_text(), _moment(-2 * _HOUR), _moment(-_HOUR))
     assert gate.shown(name) == first
     clock.forward(7 * _HOUR)
-    gate.reload()
-    second = gate.wait_for_certificate(name, first, seconds=70)
+    gate.look_at_the_clock()
+    second = gate.wait_for_certificate(name, first)
 
     # Nobody sets a window here: Pebble suggests to replace what is revoked at once.
     scene.pebble.revoke(scene.front.directory, pem, pem, authority.certificate)
     assert scene.pebble.status(second.serial) == "Revoked"
     clock.forward(7 * _HOUR)
-    gate.reload()
-    third = gate.wait_for_certificate(name, second, seconds=70)
+    gate.look_at_the_clock()
+    third = gate.wait_for_certificate(name, second)
     assert scene.pebble.status(third.serial) == "Valid"
-    assert "replaces" in scene.front.orders()[-1]
+    assert sum("replaces" in order for order in scene.front.orders()) == 2
 
 
 def test_the_operator_asks(scene: Scene) -> None:
@@ -88,7 +89,7 @@ def test_the_operator_asks(scene: Scene) -> None:
     second = gate.shown(name)
     assert second and second != first
     gate.wait_for_log("INFO", f"name={name}", 'why="the operator has asked"')
-    assert "not asked of" in gate.fail_to_renew("stranger.example.org") or True
+    assert "stranger.example.org" in gate.fail_to_renew("stranger.example.org")
 
 
 def test_the_authority_has_forgotten_the_account(scene: Scene) -> None:
@@ -111,9 +112,7 @@ def test_the_authority_has_closed_the_account(scene: Scene) -> None:
     gate = scene.start_gate(name)
     before = gate.wait_for_certificate(name)
     # In the words of Let's Encrypt.
-    scene.front.refuse(
-        "new order", 403, "unauthorized", 'Account is not valid, has status "deactivated"', times=1
-    )
+    scene.front.refuse("new order", 403, "unauthorized", 'Account is not valid, has status "deactivated"', times=2)
     gate.renew(name)
     assert gate.shown(name) not in (None, before)
     gate.wait_for_log(

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server for stand-ins: one method answers, over TLS or not, and the server can be gone and come back."""
+"""A small HTTP/1.1 server for stand-ins: one method answers, with TLS or without, and it can be gone and come back."""
 
 import json
 import socket
