@@ -2,7 +2,9 @@
 
 import pytest
 
-from name_servers import PLAIN
+from cloudflare import Cloudflare
+from duckdns import DuckDns
+from name_servers import CLOUD, DUCKDNS, PLAIN
 from scene import Scene
 
 _MOMENTS = [
@@ -54,3 +56,30 @@ def test_the_old_certificate_is_served_until_the_new_one_is_had(scene: Scene, ki
     assert gate.shown(name) == first
     gate.renew(name)
     assert gate.shown(name) not in (None, first)
+
+
+def test_a_record_that_stood_does_not_hinder_the_next_attempt(scene: Scene, cloudflare: Cloudflare) -> None:
+    name = f"killed.{CLOUD}"
+    hold = scene.front.hold("challenge", after_pebble=False)
+    gate = scene.start_gate(name, host={"challenges": ["dns-01"]}, dns={"cloud": cloudflare.account()})
+    assert hold.reached.wait(20)
+    left = set(cloudflare.records)
+    assert len(left) == 1
+    gate.kill()
+    hold.release()
+    gate.start_again()
+    gate.wait_for_certificate(name)
+    # Nobody knows any more whose it was; what the second attempt has set is gone.
+    assert set(cloudflare.records) <= left
+
+
+def test_a_record_that_stood_on_duckdns_is_taken_away_by_the_next_attempt(scene: Scene, duckdns: DuckDns) -> None:
+    name = f"anna.{DUCKDNS}"
+    hold = scene.front.hold("challenge", after_pebble=False)
+    gate = scene.start_gate(name, host={"challenges": ["dns-01"]}, dns={"duck": duckdns.account()})
+    assert hold.reached.wait(20)
+    gate.kill()
+    hold.release()
+    gate.start_again()
+    gate.wait_for_certificate(name)
+    assert [told.what for told in duckdns.log] == ["set", "set", "clear"]
