@@ -75,11 +75,12 @@ class CertificateGate(Gate):
     def shown(self, name: str) -> Shown | None:
         """What a client is shown for `name` if it can be verified; `None` if not, or if the handshake is refused."""
         try:
-            return self._handshake(name, self.pebble.context())
+            return self.handshake(name, self.pebble.context())
         except ssl.SSLError:
             return None
 
-    def _handshake(self, name: str, context: ssl.SSLContext) -> Shown:
+    def handshake(self, name: str, context: ssl.SSLContext) -> Shown:
+        """What a client with these settings is shown."""
         with (
             socket.create_connection(("127.0.0.1", self.https_port), timeout=10) as tcp,
             context.wrap_socket(tcp, server_hostname=name) as tls,

@@ -70,13 +70,13 @@ def test_what_is_measured(scene: Scene) -> None:
     time.sleep(0.5)
     assert time.time() - 30 < sample("acme_last_success_timestamp_seconds", mine) < time.time() + 1
     assert time.time() < sample("acme_next_attempt_timestamp_seconds", mine) < seen.expires
-    assert sample("acme_consecutive_failures", mine) == 0
+    assert sample("acme_failing", mine) == 0
     assert sample("acme_orders_total", mine, 'outcome="success"') == 1
     scene.front.down()
     gate.fail_to_renew(name)
     assert sample("acme_orders_total", mine, 'outcome="failure"') == 1
     gate.wait_for_log("failures=1 ")
     time.sleep(0.5)
-    assert sample("acme_consecutive_failures", mine) == 1
+    assert sample("acme_failing", mine) == 1
     expires = "tls_certificate_not_after_timestamp_seconds"
     assert sample(expires, f'host="{name}"') == seen.expires
