@@ -83,8 +83,7 @@ pub struct Running {
 ///
 /// If a socket cannot be bound, a certificate not loaded, or the state directory not written.
 pub async fn start(config: Config, file: Option<PathBuf>, options: StartOptions) -> anyhow::Result<Running> {
-    tls::install_provider();
-    raise_file_limit(&config);
+    prepare_process(&config);
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let certificates = Arc::new(CertificateStore::new());
@@ -188,8 +187,10 @@ fn proxy(gateway: Gateway) -> Arc<HttpProxy<Gateway>> {
     Arc::new(proxy)
 }
 
-/// A socket for each client and one for each request in flight or WebSocket behind it.
-fn raise_file_limit(config: &Config) {
+/// The TLS provider, and files for all: a socket for each client and one for each request in flight or WebSocket behind
+/// it.
+fn prepare_process(config: &Config) {
+    tls::install_provider();
     let wanted = (2 * config.limits.connections + config.limits.requests) as u64 + SPARE_FILES;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit >= wanted => {}

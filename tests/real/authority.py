@@ -44,7 +44,7 @@ class Authority:
         files = CertificateFiles(directory / "fullchain.pem", directory / "privkey.pem")
         request, extensions, leaf = directory / "request.pem", directory / "extensions", directory / "cert.pem"
         extensions.write_text(
-            "subjectAltName=" + ",".join(f"DNS:{name}" for name in names) + "\n"
+            "subjectAltName=" + ",".join(map(_alternative, names)) + "\n"
             "extendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
         )
         _openssl("req", *_NEW_KEY, "-keyout", files.key, "-out", request, "-subj", f"/CN={names[0]}")
@@ -61,6 +61,11 @@ class Authority:
 
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def _alternative(name: str) -> str:
+    is_address = ":" in name or name.replace(".", "").isdecimal()
+    return f"IP:{name}" if is_address else f"DNS:{name}"
 
 
 def _openssl(*arguments: object) -> None:

@@ -24,11 +24,15 @@ NO_RATE_LIMITS = {"rate_limits": {name: "off" for name in ("static", "page", "ap
 class Gate:
     """A gate on ports of its own. `config` is what its file will say; change it, `write` it, reload."""
 
-    def __init__(self, directory: Path, hosts: dict, **sections: dict) -> None:
+    # Beyond those of this process.
+    environment: dict[str, str] = {}
+
+    def __init__(self, directory: Path, hosts: dict, ports: tuple[int, int] | None = None, **sections: dict) -> None:
         directory.mkdir(parents=True)
         self.directory = directory
         self.file = directory / "hearthgate.yaml"
-        self.https_port, self.http_port, self._admin_port = free_port(), free_port(), free_port()
+        self.https_port, self.http_port = ports or (free_port(), free_port())
+        self._admin_port = free_port()
         listen = {
             "https": [f"127.0.0.1:{self.https_port}", f"[::1]:{self.https_port}"],
             "http": [f"127.0.0.1:{self.http_port}"],
@@ -51,8 +55,9 @@ class Gate:
         (self.directory / "state").mkdir(exist_ok=True)
         with open(self.directory / "access.log", "ab") as access, open(self.directory / "gate.log", "ab") as log:
             process = subprocess.Popen(
-                [BINARY, "run", "--config", self.file], stdin=subprocess.DEVNULL, stdout=access, stderr=log
-            )
+                [BINARY, "run", "--config", self.file], stdin=subprocess.DEVNULL, stdout=access, stderr=log,
+                env=os.environ | self.environment,
+            )  # fmt: skip
 
         def is_ready() -> bool:
             assert process.poll() is None, f"the gate ended with {process.returncode}:\n{self.log()[-3000:]}"
