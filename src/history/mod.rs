@@ -1,6 +1,6 @@
 //! The last hour, in memory: how much was asked, refused and failed, and how it felt.
 //!
-//! A fixed number of series in a fixed number of samples: less than 64 KiB, whatever traffic comes. Nobody here reads a
+//! A fixed number of series in a fixed number of samples: less than 32 KiB, whatever traffic comes. Nobody here reads a
 //! clock or counts anything; a background task hands in [`Totals`] every ten seconds, and what is kept are the
 //! differences. It is for the status page and `hearthgate top`; what must last goes to Prometheus.
 
