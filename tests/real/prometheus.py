@@ -34,7 +34,7 @@ class Prometheus:
             self._process = subprocess.Popen(
                 [*command, f"--web.listen-address=127.0.0.1:{port}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for("Prometheus has scraped the gate", lambda: self._is_up(), 30)
+        wait_for("Prometheus has scraped the gate", self._is_up, 30)
 
     def _is_up(self) -> bool:
         try:
@@ -48,6 +48,8 @@ class Prometheus:
         try:
             answer = json.load(urllib.request.urlopen(url, timeout=20))
         except urllib.error.HTTPError as error:
+            if error.code == 503:  # it is still starting
+                raise
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
         assert answer["status"] == "success", answer
         return answer["data"]

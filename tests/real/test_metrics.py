@@ -101,7 +101,7 @@ class _Traffic:
             # Up to a ban, or to the limit of an account that several have guessed at.
             for _ in range(11):
                 someone.step(someone.begin(), username=fresh_secret(8), password=fresh_secret())
-        someone.attempt("/", host="unknown.example.test")
+        self._curl.attempt("/", host="unknown.example.test")
         Outsider(self._curl, self._application, fresh_local_address()).ask("/api/states", "--oauth2-bearer", fresh_secret())
 
     def _operator(self, number: int) -> None:
