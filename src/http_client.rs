@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -112,7 +113,11 @@ fn root(error: &(dyn Error + 'static)) -> String {
     while let Some(source) = bottom.source() {
         bottom = source;
     }
-    bottom.to_string()
+    match bottom.downcast_ref::<io::Error>() {
+        // rustls has a link to its manual here, which is for programmers.
+        Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => "the server has hung up".to_owned(),
+        _ => bottom.to_string(),
+    }
 }
 
 #[cfg(test)]
