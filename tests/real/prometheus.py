@@ -34,7 +34,11 @@ class Prometheus:
             self._process = subprocess.Popen(
                 [*command, f"--web.listen-address=127.0.0.1:{port}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for("Prometheus has scraped the gate", self._is_up, 30)
+        try:
+            wait_for("Prometheus has scraped the gate", self._is_up, 30)
+        except BaseException:
+            self.stop()
+            raise
 
     def _is_up(self) -> bool:
         try:
