@@ -208,6 +208,9 @@ impl Attempt<'_> {
             }
             Challenge::Dns01 => {
                 let presented = self.record.present(&self.settings.dns, zone, &key_authorization.dns_value()).await;
+                if presented.is_ok() {
+                    self.record.lapsed(zone).await;
+                }
                 presented.map(|()| None).map_err(|error| problem::dns(&error))
             }
         })

@@ -15,7 +15,7 @@ use super::memory::{Due, Held, Memory, Request};
 use super::order::Attempt;
 use super::problem::{self, Failure, Step, date};
 use super::proof::Tried;
-use super::record::Record;
+use super::record::{self, Record};
 use super::report::{Activity, Report};
 use super::schedule::{self, Luck, Window};
 use super::transport::Transport;
@@ -78,7 +78,7 @@ impl Acme {
             files: Files::new(state_directory),
             challenges,
             metrics,
-            record: Record::default(),
+            record: Record::new(record::LAPSE),
             wake: Notify::new(),
             kept: Mutex::default(),
         }
@@ -224,7 +224,10 @@ impl Acme {
         }
         self.log(&name, &outcome, now);
         // Last: whoever waits for the end of the attempt looks at what has come of it.
-        self.with(&name, |kept| (kept.step, kept.attempts) = (None, kept.attempts + 1));
+        self.with(&name, |kept| {
+            kept.due = Some(kept.memory.due(kept.held.as_ref(), &kept.request, SystemTime::now()));
+            (kept.step, kept.attempts) = (None, kept.attempts + 1);
+        });
     }
 
     /// What the attempt begins with.
@@ -379,11 +382,12 @@ enum Asked {
     InVain(Error),
 }
 
-/// How long one attempt may take: each name may wait for its record at all servers, and each challenge may cost another
-/// order.
+/// How long one attempt may take: each name may wait for its record at all servers, and until an earlier one is
+/// forgotten; and each challenge may cost another order.
 fn limit(settings: &Settings, wanted: &Wanted) -> Duration {
     let names = u32::try_from(wanted.certificate.names.len()).unwrap_or(u32::MAX);
-    ATTEMPT_LIMIT + settings.authority.config().propagation.timeout.saturating_mul(names)
+    let record = settings.authority.config().propagation.timeout + record::LAPSE;
+    ATTEMPT_LIMIT + record.saturating_mul(names)
 }
 
 fn luck() -> Luck {
