@@ -86,6 +86,8 @@ pub struct Due {
     pub why: Why,
     /// When it is done: not before the wait that a failure has cost.
     pub at: SystemTime,
+    /// It is due again too soon after a success, and waits.
+    pub is_too_soon: bool,
 }
 
 impl Memory {
@@ -97,7 +99,13 @@ impl Memory {
             Some(held) if !self.is_for(held, request) => (now, Why::Changed),
             Some(held) => schedule::renewal(held.life, self.window(held)),
         };
-        Due { renewal, why, at: schedule::not_before(renewal, self.wait_until, now) }
+        let floor = match (held, why) {
+            (Some(held), Why::Authority | Why::Age) => schedule::after_success(held.life, self.last_success, now),
+            (_, Why::Missing | Why::Changed | Why::Asked) | (None, _) => None,
+        };
+        let is_too_soon = floor.is_some_and(|floor| renewal < floor);
+        let moment = floor.map_or(renewal, |floor| floor.max(renewal));
+        Due { renewal, why, at: schedule::not_before(moment, self.wait_until, now), is_too_soon }
     }
 
     /// Whether `held` was had for `request`. What nobody has written down is taken to be right.

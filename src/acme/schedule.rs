@@ -92,6 +92,16 @@ pub fn renewal(life: Life, window: Option<&Window>) -> (SystemTime, Why) {
     (before_end(span / 3 + life.luck.of(span / EARLIER)), Why::Age)
 }
 
+/// The earliest moment for the renewal of a certificate that was had at `last_success`.
+///
+/// A certificate is only due again at once if a clock or the authority's window is wrong; without a pause, order would
+/// follow order. A tenth of its life, but no longer than keeps within five a week: it may have been revoked.
+pub fn after_success(life: Life, last_success: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
+    let last_success = last_success.filter(|at| *at <= now)?;
+    let span = life.not_after.duration_since(life.not_before).unwrap_or_default();
+    last_success.checked_add((span / 10).clamp(SHORTEST_SERVICE, AFTER_ISSUED))
+}
+
 /// `moment`, or what comes after the wait that a failure has cost.
 ///
 /// A wait that ends later than any that we impose is from a time when the clock was wrong.
@@ -167,6 +177,8 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * HOUR);
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// Five in a week with the same names: one in 34 hours.
 const AFTER_ISSUED: Duration = Duration::from_secs(34 * HOUR);
+/// A certificate that is had serves so long, whatever its window says.
+const SHORTEST_SERVICE: Duration = Duration::from_secs(HOUR);
 /// Refused names within an hour.
 const REFUSALS: usize = 5;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(HOUR);

@@ -168,7 +168,7 @@ impl Acme {
     fn next_task(&self, now: SystemTime) -> Task {
         let mut kept = self.kept.lock();
         for kept in kept.iter_mut() {
-            kept.due = Some(kept.memory.due(kept.held.as_ref(), &kept.request, now));
+            kept.look(now);
         }
         self.measure(&kept);
         let earliest = kept.iter().filter_map(|kept| Some((kept.due?.at, kept))).min_by_key(|(at, _)| *at);
@@ -225,7 +225,7 @@ impl Acme {
         self.log(&name, &outcome, now);
         // Last: whoever waits for the end of the attempt looks at what has come of it.
         self.with(&name, |kept| {
-            kept.due = Some(kept.memory.due(kept.held.as_ref(), &kept.request, SystemTime::now()));
+            kept.look(SystemTime::now());
             (kept.step, kept.attempts) = (None, kept.attempts + 1);
         });
     }
@@ -351,6 +351,21 @@ impl Acme {
 }
 
 impl Kept {
+    /// What is due, and when.
+    fn look(&mut self, now: SystemTime) {
+        let due = self.memory.due(self.held.as_ref(), &self.request, now);
+        if due.is_too_soon && !self.due.is_some_and(|before| before.is_too_soon) {
+            log::warn!(
+                "acme: a certificate is due again right after it was had, it waits; check this machine's clock \
+                 name={} why=\"{}\" next_attempt={}",
+                self.wanted.name(),
+                due.why.as_str(),
+                date(due.at)
+            );
+        }
+        self.due = Some(due);
+    }
+
     fn report(&self) -> Report {
         let activity = match &self.step {
             Some(step) => Activity::Ordering(step.clone()),

@@ -50,6 +50,21 @@ fn what_is_wanted_decides_when_it_is_due() {
 }
 
 #[test]
+fn what_is_due_again_at_once_waits_and_what_was_changed_does_not() {
+    let mut memory = Memory::default();
+    let window = Window { start: at(1), end: at(2), explanation: None };
+    memory.succeeded(wanted(), at(4));
+    memory.polled(&held("a.test"), Some(Some(window)), at(9));
+    let due = memory.due(Some(&held("a.test")), &wanted(), at(5));
+    assert_eq!((due.why, due.renewal, due.at, due.is_too_soon), (Why::Authority, at(1), at(4 + 34), true));
+    assert_eq!(memory.due(None, &wanted(), at(5)).at, at(5));
+    let changed = memory.due(Some(&held("a.test")), &request(&["b.test"], "https://ca.test"), at(5));
+    assert_eq!((changed.at, changed.is_too_soon), (at(5), false));
+    memory.ask();
+    assert_eq!(memory.due(Some(&held("a.test")), &wanted(), at(5)).at, at(5));
+}
+
+#[test]
 fn the_order_of_names_is_no_difference() {
     assert_eq!(request(&["a.test", "b.test"], "x"), request(&["b.test", "a.test"], "x"));
 }
