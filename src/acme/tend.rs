@@ -1,9 +1,11 @@
 //! Tends to all certificates: looks what is due, does it, and sleeps until the next.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt;
 use instant_acme::{Account, CertificateIdentifier, Error};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -94,7 +96,13 @@ impl Acme {
                 (Task::Order(wanted), Some(settings)) => {
                     self.attempt(&wanted, settings, gate).await;
                 }
-                (Task::Poll(wanted, held), Some(settings)) => self.poll(&wanted, &held, settings).await,
+                (Task::Poll(wanted, held), Some(settings)) => {
+                    let polled = AssertUnwindSafe(Box::pin(self.poll(&wanted, &held, settings))).catch_unwind().await;
+                    if polled.is_err() {
+                        log::error!("acme: asking when to renew has panicked, the gate has a bug");
+                        self.sleep(LONGEST_SLEEP).await;
+                    }
+                }
                 (Task::Sleep(length), _) => self.sleep(length).await,
                 (Task::Order(_) | Task::Poll(..), None) => self.sleep(LONGEST_SLEEP).await,
             }
@@ -207,8 +215,11 @@ impl Acme {
             deadline: Instant::now() + limit(settings, wanted),
             tried: Tried::default(),
         };
-        // On the heap: this is by far the largest of the futures here.
-        let outcome = Box::pin(attempt.run()).await;
+        // On the heap: this is by far the largest of the futures here. A panic, be it a library's, costs the attempt and
+        // no more: what it has changed is dropped with it.
+        let outcome = AssertUnwindSafe(Box::pin(attempt.run())).catch_unwind().await.unwrap_or_else(|_| Err(broken()));
+        // After a panic there may be one.
+        self.record.withdraw().await;
         let (files, certificate) = (self.files.clone(), wanted.certificate.clone());
         let held = aside(move || files.held(&certificate)).await.ok().flatten();
         let now = SystemTime::now();
@@ -403,6 +414,10 @@ fn limit(settings: &Settings, wanted: &Wanted) -> Duration {
     let names = u32::try_from(wanted.certificate.names.len()).unwrap_or(u32::MAX);
     let record = settings.authority.config().propagation.timeout + record::LAPSE;
     ATTEMPT_LIMIT + record.saturating_mul(names)
+}
+
+fn broken() -> Failure {
+    Failure::new(Step::Order, "the attempt has panicked, the gate has a bug: report it with what stands above in the log")
 }
 
 fn luck() -> Luck {
