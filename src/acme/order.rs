@@ -89,7 +89,7 @@ impl Attempt<'_> {
         self.check_profile(&opened.account)?;
         let acme = self.settings.authority.config();
         let ordered = match self.new_order(&opened.account).await {
-            Err(error) if opened.is_lost(&error) => {
+            Err(error) if opened.is_lost(&error, SystemTime::now()) => {
                 log::warn!("acme: the account is of no use any more, another is made: {}", self.sentence(&error));
                 *opened = account::replace(acme, &self.transport, self.files).await?;
                 self.new_order(&opened.account).await
@@ -136,7 +136,10 @@ impl Attempt<'_> {
     /// What an earlier attempt has ordered and not put into its file.
     async fn resume(&self, account: &Account) -> Result<Option<Left>, Failure> {
         let (files, certificate) = (self.files.clone(), self.certificate.clone());
-        let Some(pending) = aside(move || files.pending(&certificate)).await? else { return Ok(None) };
+        let pending = aside(move || files.pending(&certificate)).await?;
+        let Some(pending) = pending.map_err(|error| Failure::new(Step::Save, error.to_string()))? else {
+            return Ok(None);
+        };
         let is_ours = pending.account == account.id() && pending.request == self.request;
         let left = if is_ours { self.pick_up(account, pending).await? } else { None };
         if left.is_some() {

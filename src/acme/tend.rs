@@ -151,15 +151,21 @@ impl Acme {
         let new: Vec<Wanted> = wanted.iter().filter(|wanted| !is_known(wanted)).cloned().collect();
         let files = self.files.clone();
         let load = move || -> Vec<_> {
-            let load = |wanted: Wanted| (files.memory(&wanted.certificate), files.held(&wanted.certificate), wanted);
-            new.into_iter().map(load).collect()
+            let load = |wanted: Wanted| {
+                let loaded =
+                    files.memory(&wanted.certificate).and_then(|memory| Ok((memory, files.held(&wanted.certificate)?)));
+                // It is tried again in a minute. Taken for none, it would cost an order, and the memory of all others.
+                let loaded = loaded.inspect_err(|error| log::error!("acme: name={} waits: {error}", wanted.name()));
+                Some((loaded.ok()?, wanted))
+            };
+            new.into_iter().filter_map(load).collect()
         };
         let loaded = if wanted.is_empty() { Vec::new() } else { aside(load).await.unwrap_or_default() };
         let mut kept = self.kept.lock();
         let mut before = std::mem::take(&mut *kept);
         let Some(settings) = settings else { return self.measure(&[]) };
         let directory = &settings.authority.config().directory;
-        for (memory, held, wanted) in loaded {
+        for ((memory, held), wanted) in loaded {
             let request = Request::new(&wanted.certificate, directory);
             before.push(Kept { wanted, request, memory, held, due: None, step: None, attempts: 0 });
         }
@@ -221,13 +227,20 @@ impl Acme {
         // After a panic there may be one.
         self.record.withdraw().await;
         let (files, certificate) = (self.files.clone(), wanted.certificate.clone());
-        let held = aside(move || files.held(&certificate)).await.ok().flatten();
+        let held = aside(move || files.held(&certificate)).await;
         let now = SystemTime::now();
         match &outcome {
             Ok(()) => self.with(&name, |kept| kept.memory.succeeded(request, now)),
             Err(failure) => self.with(&name, |kept| kept.memory.failed(failure, now, luck())),
         }
-        self.with(&name, |kept| kept.held = held);
+        match held {
+            Ok(Ok(held)) => self.with(&name, |kept| kept.held = held),
+            // What was known of it before still holds, or is too old and therefore cautious enough.
+            Ok(Err(error)) => log::error!("acme: the certificate that is kept is not seen name={name}: {error}"),
+            Err(failure) => {
+                log::error!("acme: the certificate that is kept is not seen name={name}: {}", failure.sentence)
+            }
+        }
         self.save(wanted, outcome.is_ok()).await;
         self.metrics.acme.order(&name, outcome.is_ok());
         if outcome.is_ok() {
@@ -302,8 +315,10 @@ impl Acme {
         transport: Transport,
     ) -> Result<(Window, Duration), Asked> {
         let identifier = held.identifier.as_ref().ok_or(Asked::Nobody)?;
-        let (files, directory) = (self.files.clone(), settings.authority.config().directory.clone());
-        let saved = aside(move || files.account(&directory)).await.ok().flatten().ok_or(Asked::Nobody)?;
+        let (files, acme) = (self.files.clone(), settings.authority.config().clone());
+        let key_id = acme.external_account.map(|account| account.key_id);
+        let saved = aside(move || files.account(&acme.directory, key_id.as_deref())).await.ok().ok_or(Asked::Nobody)?;
+        let saved = saved.map_err(|error| Asked::InVain(Error::Other(Box::new(error))))?.ok_or(Asked::Nobody)?;
         let account = Account::builder_with_http(Box::new(transport)).from_credentials(saved.credentials).await;
         let (info, hint) =
             account.map_err(Asked::InVain)?.renewal_info(identifier).await.map_err(|error| match error {
@@ -417,7 +432,10 @@ fn limit(settings: &Settings, wanted: &Wanted) -> Duration {
 }
 
 fn broken() -> Failure {
-    Failure::new(Step::Order, "the attempt has panicked, the gate has a bug: report it with what stands above in the log")
+    Failure::new(
+        Step::Order,
+        "the attempt has panicked, the gate has a bug: report it with what stands above in the log",
+    )
 }
 
 fn luck() -> Luck {
