@@ -41,6 +41,7 @@ pub struct Pending {
     pub request: Request,
     /// The account's URL: no other may look at the order.
     pub account: String,
+    pub since: SystemTime,
     /// PEM.
     pub key: String,
 }

@@ -144,7 +144,11 @@ impl Memory {
     }
 
     /// An attempt begins, with these settings. Those that differ from the last ones deserve a chance at once.
-    pub fn try_with(&mut self, settings: &Settings, certificate: &AcmeCertificate, salt: u64) {
+    ///
+    /// Its end sets another wait or none. One that never ends, because the process does, shall not begin anew with each
+    /// start: each may cost a refusal that nobody here has counted.
+    pub fn try_with(&mut self, settings: &Settings, certificate: &AcmeCertificate, salt: u64, now: SystemTime) {
+        self.wait_until = Some(now + schedule::AFTER_ABORT);
         if !self.is_tried_with(settings, certificate) {
             self.tried_with = Some(Fingerprint::of(settings, certificate, format!("{salt:016x}")));
         }

@@ -174,6 +174,8 @@ pub fn is_urgent(life: Option<Life>, now: SystemTime) -> bool {
 pub const LONGEST_BACKOFF: Duration = Duration::from_secs(12 * HOUR);
 /// No authority makes us wait longer, whatever its `Retry-After` says.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * HOUR);
+/// After an attempt that was cut off.
+pub const AFTER_ABORT: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// Five in a week with the same names: one in 34 hours.
 const AFTER_ISSUED: Duration = Duration::from_secs(34 * HOUR);

@@ -19,7 +19,7 @@ use super::problem::{self, Failure, Step, date};
 use super::proof::Tried;
 use super::record::{self, Record};
 use super::report::{Activity, Report};
-use super::schedule::{self, Luck, Window};
+use super::schedule::{self, Luck, Why, Window};
 use super::transport::Transport;
 use super::{Settings, Wanted};
 use crate::metrics::{CertificateState, Metrics};
@@ -202,7 +202,7 @@ impl Acme {
 
     async fn attempt(&self, wanted: &Wanted, settings: &Settings, gate: &dyn Surroundings) {
         let name = wanted.name();
-        let Some((request, held, replaces)) = self.begin(wanted, settings) else { return };
+        let Some((request, held, is_renewal, replaces)) = self.begin(wanted, settings) else { return };
         // Whatever becomes of the process, it is known that this was wanted.
         self.save(wanted, false).await;
         log::info!("acme: a certificate is asked for name={name} why=\"{}\"", self.why(&name));
@@ -212,6 +212,7 @@ impl Acme {
             certificate: &wanted.certificate,
             request: request.clone(),
             held,
+            is_renewal,
             replaces,
             files: &self.files,
             challenges: &self.challenges,
@@ -259,16 +260,17 @@ impl Acme {
         &self,
         wanted: &Wanted,
         settings: &Settings,
-    ) -> Option<(Request, Option<Held>, Option<CertificateIdentifier<'static>>)> {
+    ) -> Option<(Request, Option<Held>, bool, Option<CertificateIdentifier<'static>>)> {
         let salt = u64::from(luck().0) << 32 | u64::from(luck().0);
         let mut all = self.kept.lock();
         let kept = all.iter_mut().find(|kept| kept.wanted == *wanted)?;
-        kept.memory.try_with(settings, &wanted.certificate, salt);
+        kept.memory.try_with(settings, &wanted.certificate, salt, SystemTime::now());
         kept.step = Some(Step::Account);
         // Only its own authority knows what a certificate replaces.
         let is_foreign = kept.memory.had.as_ref().is_some_and(|had| had.directory() != kept.request.directory());
         let replaces = kept.held.as_ref().filter(|_| !is_foreign).and_then(|held| held.identifier.clone());
-        Some((kept.request.clone(), kept.held.clone(), replaces))
+        let is_renewal = kept.due.is_some_and(|due| matches!(due.why, Why::Age | Why::Authority));
+        Some((kept.request.clone(), kept.held.clone(), is_renewal, replaces))
     }
 
     async fn save(&self, wanted: &Wanted, is_over: bool) {
@@ -326,6 +328,10 @@ impl Acme {
                 error => Asked::InVain(error),
             })?;
         let (start, end) = (info.suggested_window.start.into(), info.suggested_window.end.into());
+        // The second is to be ignored (RFC 9773, section 4.2); the first could not be written down.
+        if start < SystemTime::UNIX_EPOCH || end <= start {
+            return Err(Asked::InVain(Error::Str("a window that ends after it begins")));
+        }
         let explanation = info.explanation_url.map(|url| problem::plain(&url));
         Ok((Window { start, end, explanation }, hint))
     }

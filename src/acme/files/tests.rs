@@ -58,7 +58,7 @@ fn what_is_kept_is_nobody_elses_and_comes_back() {
     files.save_memory(&home, &memory).unwrap();
     let request = Request::new(&home, "https://a.test/dir");
     let (order, account) = ("https://a.test/order/1".to_owned(), "https://a.test/account/1".to_owned());
-    let pending = Pending { order, request, account, key: "key".to_owned() };
+    let pending = Pending { order, request, account, since: SystemTime::now(), key: "key".to_owned() };
     files.save_pending(&home, &pending).unwrap();
     files.save_certificate(&home, &pem()).unwrap();
     assert_eq!(files.memory(&home).unwrap(), memory);

@@ -113,7 +113,7 @@ fn other_settings_end_a_wait_and_the_same_do_not() {
     let before = settings(DUCKDNS, &hosts);
     let home = &before.wanted[0].certificate;
     let mut tried = Memory::default();
-    tried.try_with(&before, home, 5);
+    tried.try_with(&before, home, 5, at(0));
     tried.failed(&Failure::new(Step::Order, "no"), at(0), Luck(0));
     let is_forgiven = |sections: &str, hosts: &[(&str, &str)]| {
         let settings = settings(sections, hosts);
@@ -130,10 +130,20 @@ fn other_settings_end_a_wait_and_the_same_do_not() {
 }
 
 #[test]
+fn an_attempt_that_never_ends_costs_a_wait() {
+    let settings = settings("", &[("a.test", "acme")]);
+    let mut memory = Memory::default();
+    memory.try_with(&settings, &settings.wanted[0].certificate, 5, at(0));
+    assert_eq!(memory.due(None, &wanted(), at(0)).at, at(0) + schedule::AFTER_ABORT);
+    memory.succeeded(wanted(), at(0));
+    assert_eq!(memory.wait_until, None);
+}
+
+#[test]
 fn no_token_is_in_what_is_written_down() {
     let settings = settings(DUCKDNS, &[("a.duckdns.org", "acme")]);
     let mut memory = Memory::default();
-    memory.try_with(&settings, &settings.wanted[0].certificate, 5);
+    memory.try_with(&settings, &settings.wanted[0].certificate, 5, at(0));
     let written = serde_json::to_string(&memory).unwrap();
     assert!(!written.contains("11111111") && !format!("{memory:?}").contains("hash"), "{written}");
     assert_eq!(serde_json::from_str::<Memory>(&written).unwrap(), memory);
