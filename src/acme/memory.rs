@@ -162,7 +162,8 @@ impl Memory {
         }
     }
 
-    fn is_tried_with(&self, settings: &Settings, certificate: &AcmeCertificate) -> bool {
+    /// Whether the last attempt, or the one under way, was begun with these settings.
+    pub fn is_tried_with(&self, settings: &Settings, certificate: &AcmeCertificate) -> bool {
         let known = self.tried_with.as_ref();
         known.is_some_and(|known| *known == Fingerprint::of(settings, certificate, known.salt.clone()))
     }

@@ -52,7 +52,15 @@ impl Record {
     /// Takes the record away, if there is one. A record that stays does no harm but to tidiness: it is logged.
     pub async fn withdraw(&self) {
         let state = std::mem::take(&mut *self.state.lock());
-        let State::Stands(name, dns, presented) = state else { return };
+        let (name, dns, presented) = match state {
+            State::None => return,
+            // Whoever was to wait for it was dropped.
+            State::Presenting(name) => {
+                log::warn!("acme: broken off while a TXT record was set, it may stay at _acme-challenge.{name}");
+                return;
+            }
+            State::Stands(name, dns, presented) => (name, dns, presented),
+        };
         if let Err(error) = dns.withdraw(presented).await {
             log::warn!("acme: the TXT record at _acme-challenge.{name} stays, remove it by hand: {error}");
         }

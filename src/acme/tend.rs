@@ -224,9 +224,17 @@ impl Acme {
         };
         // On the heap: this is by far the largest of the futures here. A panic, be it a library's, costs the attempt and
         // no more: what it has changed is dropped with it.
-        let outcome = AssertUnwindSafe(Box::pin(attempt.run())).catch_unwind().await.unwrap_or_else(|_| Err(broken()));
-        // After a panic there may be one.
+        let outcome = tokio::select! {
+            outcome = AssertUnwindSafe(Box::pin(attempt.run())).catch_unwind() => Some(outcome),
+            () = self.superseded(wanted, gate) => None,
+        };
+        // After a panic and when it was broken off there may be one.
         self.record.withdraw().await;
+        let Some(outcome) = outcome else {
+            log::info!("acme: the settings are others, the attempt is broken off name={name}");
+            return self.with(&name, |kept| kept.step = None);
+        };
+        let outcome = outcome.unwrap_or_else(|_| Err(broken()));
         let (files, certificate) = (self.files.clone(), wanted.certificate.clone());
         let held = aside(move || files.held(&certificate)).await;
         let now = SystemTime::now();
@@ -253,6 +261,25 @@ impl Acme {
             kept.look(SystemTime::now());
             (kept.step, kept.attempts) = (None, kept.attempts + 1);
         });
+    }
+
+    /// Returns when the attempt for `wanted` is made with settings that are gone, unless it is so far that it may cost a
+    /// certificate: what comes then is short.
+    async fn superseded(&self, wanted: &Wanted, gate: &dyn Surroundings) {
+        loop {
+            self.wake.notified().await;
+            let settings = gate.settings();
+            let all = self.kept.lock();
+            let Some(kept) = all.iter().find(|kept| kept.wanted == *wanted) else { return };
+            let is_wanted = |settings: &Settings| {
+                let own = settings.wanted.iter().find(|other| other.name() == wanted.name());
+                own.is_some_and(|own| kept.memory.is_tried_with(settings, &own.certificate))
+            };
+            let is_early = matches!(kept.step, Some(Step::Account | Step::Order | Step::Name { .. }));
+            if is_early && !settings.as_ref().is_some_and(is_wanted) {
+                return;
+            }
+        }
     }
 
     /// What the attempt begins with.

@@ -265,6 +265,30 @@ async fn an_authority_that_is_busy_while_it_looks_is_waited_for() {
 }
 
 #[tokio::test]
+async fn other_settings_end_an_attempt_that_is_under_way() {
+    let home = Home::new(BOTH).await;
+    home.authority.plan(|plan| plan.busy_while_looking = 10_000);
+    let change = async {
+        let mut log = home.authority.log();
+        while !log.contains(&"tls-alpn-01 ha.example.org".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            log.extend(home.authority.log());
+        }
+        // A look at the same settings breaks nothing off.
+        home.acme.wake();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!home.authority.log().iter().any(|line| line.starts_with("order")));
+        home.authority.plan(|plan| (plan.busy_while_looking, plan.answers) = Default::default());
+        home.settings.lock().wanted[0].certificate.terms.challenges = vec![config::Challenge::Http01];
+        home.acme.wake();
+    };
+    let (report, ()) = tokio::join!(home.attempts(1), change);
+    assert_eq!(sentence(&report), "");
+    let log: Vec<_> = home.authority.log().into_iter().filter(|line| !line.starts_with("/auth")).collect();
+    assert_eq!(log[..2], ["order ha.example.org", "http-01 ha.example.org"]);
+}
+
+#[tokio::test]
 async fn an_authority_that_does_not_repeat_what_is_replaced_renews() {
     let home = Home::new(BOTH).await;
     home.authority.plan(|plan| plan.ignores_replaces = true);
