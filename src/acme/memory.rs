@@ -25,6 +25,10 @@ pub struct Memory {
     /// Failed attempts since the last that did not fail.
     pub failures: u32,
     pub wait_until: Option<SystemTime>,
+    /// Until when the authority itself has had enough of `tried_for`: other tokens or challenges do not change its mind.
+    pub told_to_wait_until: Option<SystemTime>,
+    /// What the last attempt was made for.
+    pub tried_for: Option<Request>,
     /// The operator wants another one, whatever the age of the one that is had.
     pub is_asked: bool,
     /// When the authority found that a name is not ours.
@@ -115,7 +119,9 @@ impl Memory {
             None => {
                 let mut names = held.names.clone();
                 names.sort_unstable();
-                names == request.names
+                // One from Let's Encrypt's staging is nothing to serve once that is not asked any more.
+                let is_staging = held.issuer.as_ref().is_some_and(|issuer| issuer.contains("(STAGING)"));
+                names == request.names && (!is_staging || request.directory.contains("staging"))
             }
         }
     }
@@ -149,15 +155,19 @@ impl Memory {
     /// start: each may cost a refusal that nobody here has counted.
     pub fn try_with(&mut self, settings: &Settings, certificate: &AcmeCertificate, salt: u64, now: SystemTime) {
         self.wait_until = Some(now + schedule::AFTER_ABORT);
+        self.tried_for = Some(Request::new(certificate, &settings.authority.config().directory));
         if !self.is_tried_with(settings, certificate) {
             self.tried_with = Some(Fingerprint::of(settings, certificate, format!("{salt:016x}")));
         }
     }
 
-    /// Forgets the wait, and the failures that made it long, if it was earned with other settings.
+    /// Forgets the wait, and the failures that made it long, if it was earned with other settings. What the authority has
+    /// said of the same request holds.
     pub fn forgive_if_changed(&mut self, settings: &Settings, certificate: &AcmeCertificate) {
         if self.tried_with.is_some() && !self.is_tried_with(settings, certificate) {
-            self.wait_until = None;
+            let request = Request::new(certificate, &settings.authority.config().directory);
+            let is_same = self.tried_for.as_ref() == Some(&request);
+            self.wait_until = self.told_to_wait_until.filter(|_| is_same);
             self.failures = 0;
         }
     }
@@ -172,7 +182,7 @@ impl Memory {
         self.had = Some(request);
         (self.last_attempt, self.last_success) = (Some(now), Some(now));
         (self.error, self.wait_until, self.renewal) = (None, None, None);
-        (self.failures, self.is_asked) = (0, false);
+        (self.failures, self.is_asked, self.told_to_wait_until) = (0, false, None);
         self.refused = schedule::still_counting(&self.refused, now);
     }
 
@@ -188,6 +198,7 @@ impl Memory {
             retry_after: failure.retry_after,
             is_issued: failure.is_issued,
         };
+        self.told_to_wait_until = failure.retry_after;
         self.wait_until = Some(schedule::after_failure(failures, now, luck));
         self.error = Some(Complaint { step: failure.step.to_string(), sentence: failure.sentence.clone() });
     }

@@ -140,6 +140,32 @@ fn an_attempt_that_never_ends_costs_a_wait() {
 }
 
 #[test]
+fn what_the_authority_has_said_holds_for_the_same_request() {
+    let hosts = [("a.duckdns.org", "acme")];
+    let before = settings(DUCKDNS, &hosts);
+    let mut tried = Memory::default();
+    tried.try_with(&before, &before.wanted[0].certificate, 5, at(0));
+    let told = Failure { retry_after: Some(at(9)), ..Failure::new(Step::Order, "no") };
+    tried.failed(&told, at(0), Luck(0));
+    let wait = |sections: &str, hosts: &[(&str, &str)]| {
+        let settings = settings(sections, hosts);
+        let mut memory = tried.clone();
+        memory.forgive_if_changed(&settings, &settings.wanted[0].certificate);
+        memory.wait_until
+    };
+    assert_eq!(wait(&DUCKDNS.replace("11111111", "21111111"), &hosts), Some(at(9)));
+    assert_eq!(wait(DUCKDNS, &[("a.duckdns.org", "{acme: {names: [a.duckdns.org, '*.a.duckdns.org']}}")]), None);
+    assert_eq!(wait(&format!("{DUCKDNS}\nacme: {{directory: 'https://other.test/'}}"), &hosts), None);
+}
+
+#[test]
+fn a_certificate_from_staging_is_not_served_for_long() {
+    let held = Held { issuer: Some("(STAGING) Counterfeit Cashew R10".to_owned()), ..held("a.test") };
+    let why = |directory| Memory::default().due(Some(&held), &request(&["a.test"], directory), at(1)).why;
+    assert_eq!((why("https://ca.test"), why("https://acme-staging-v02.ca.test/directory")), (Why::Changed, Why::Age));
+}
+
+#[test]
 fn no_token_is_in_what_is_written_down() {
     let settings = settings(DUCKDNS, &[("a.duckdns.org", "acme")]);
     let mut memory = Memory::default();
