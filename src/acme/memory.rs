@@ -186,11 +186,21 @@ impl Memory {
         self.refused = schedule::still_counting(&self.refused, now);
     }
 
+    /// An attempt was broken off for settings that are gone; what it has cost with the authority it has cost.
+    pub fn broken_off(&mut self, refused: usize, now: SystemTime) {
+        (self.last_attempt, self.wait_until) = (Some(now), None);
+        self.refuse(refused, now);
+    }
+
+    fn refuse(&mut self, count: usize, now: SystemTime) {
+        self.refused.extend(std::iter::repeat_n(now, count));
+        self.refused = schedule::still_counting(&self.refused, now);
+    }
+
     pub fn failed(&mut self, failure: &Failure, now: SystemTime, luck: Luck) {
         self.last_attempt = Some(now);
         self.failures = self.failures.saturating_add(1);
-        self.refused.extend(std::iter::repeat_n(now, failure.refused));
-        self.refused = schedule::still_counting(&self.refused, now);
+        self.refuse(failure.refused, now);
         let failures = Failures {
             count: self.failures,
             refused: &self.refused,

@@ -1,12 +1,16 @@
 //! Tends to all certificates: looks what is due, does it, and sleeps until the next.
 
+mod attempt;
+#[cfg(test)]
+mod fixtures;
+mod poll;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
-use instant_acme::{Account, CertificateIdentifier, Error};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -14,13 +18,10 @@ use super::aside;
 use super::challenges::Challenges;
 use super::files::Files;
 use super::memory::{Due, Held, Memory, Request};
-use super::order::Attempt;
-use super::problem::{self, Failure, Step, date};
-use super::proof::Tried;
+use super::problem::{Failure, Step, date};
 use super::record::{self, Record};
 use super::report::{Activity, Report};
-use super::schedule::{self, Luck, Why, Window};
-use super::transport::Transport;
+use super::schedule;
 use super::{Settings, Wanted};
 use crate::metrics::{CertificateState, Metrics};
 
@@ -200,106 +201,6 @@ impl Acme {
         Task::Sleep(left.unwrap_or(LONGEST_SLEEP))
     }
 
-    async fn attempt(&self, wanted: &Wanted, settings: &Settings, gate: &dyn Surroundings) {
-        let name = wanted.name();
-        let Some((request, held, is_renewal, replaces)) = self.begin(wanted, settings) else { return };
-        // Whatever becomes of the process, it is known that this was wanted.
-        self.save(wanted, false).await;
-        log::info!("acme: a certificate is asked for name={name} why=\"{}\"", self.why(&name));
-        let progress = |step: Step| self.with(&name, |kept| kept.step = Some(step));
-        let mut attempt = Attempt {
-            settings,
-            certificate: &wanted.certificate,
-            request: request.clone(),
-            held,
-            is_renewal,
-            replaces,
-            files: &self.files,
-            challenges: &self.challenges,
-            record: &self.record,
-            progress: &progress,
-            transport: Transport::new(settings.authority.http.clone()),
-            deadline: Instant::now() + limit(settings, wanted),
-            tried: Tried::default(),
-        };
-        // On the heap: this is by far the largest of the futures here. A panic, be it a library's, costs the attempt and
-        // no more: what it has changed is dropped with it.
-        let outcome = tokio::select! {
-            outcome = AssertUnwindSafe(Box::pin(attempt.run())).catch_unwind() => Some(outcome),
-            () = self.superseded(wanted, gate) => None,
-        };
-        // After a panic and when it was broken off there may be one.
-        self.record.withdraw().await;
-        let Some(outcome) = outcome else {
-            log::info!("acme: the settings are others, the attempt is broken off name={name}");
-            return self.with(&name, |kept| kept.step = None);
-        };
-        let outcome = outcome.unwrap_or_else(|_| Err(broken()));
-        let (files, certificate) = (self.files.clone(), wanted.certificate.clone());
-        let held = aside(move || files.held(&certificate)).await;
-        let now = SystemTime::now();
-        match &outcome {
-            Ok(()) => self.with(&name, |kept| kept.memory.succeeded(request, now)),
-            Err(failure) => self.with(&name, |kept| kept.memory.failed(failure, now, luck())),
-        }
-        match held {
-            Ok(Ok(held)) => self.with(&name, |kept| kept.held = held),
-            // What was known of it before still holds, or is too old and therefore cautious enough.
-            Ok(Err(error)) => log::error!("acme: the certificate that is kept is not seen name={name}: {error}"),
-            Err(failure) => {
-                log::error!("acme: the certificate that is kept is not seen name={name}: {}", failure.sentence)
-            }
-        }
-        self.save(wanted, outcome.is_ok()).await;
-        self.metrics.acme.order(&name, outcome.is_ok());
-        if outcome.is_ok() {
-            gate.serve().await;
-        }
-        self.log(&name, &outcome, now);
-        // Last: whoever waits for the end of the attempt looks at what has come of it.
-        self.with(&name, |kept| {
-            kept.look(SystemTime::now());
-            (kept.step, kept.attempts) = (None, kept.attempts + 1);
-        });
-    }
-
-    /// Returns when the attempt for `wanted` is made with settings that are gone, unless it is so far that it may cost a
-    /// certificate: what comes then is short.
-    async fn superseded(&self, wanted: &Wanted, gate: &dyn Surroundings) {
-        loop {
-            self.wake.notified().await;
-            let settings = gate.settings();
-            let all = self.kept.lock();
-            let Some(kept) = all.iter().find(|kept| kept.wanted == *wanted) else { return };
-            let is_wanted = |settings: &Settings| {
-                let own = settings.wanted.iter().find(|other| other.name() == wanted.name());
-                own.is_some_and(|own| kept.memory.is_tried_with(settings, &own.certificate))
-            };
-            let is_early = matches!(kept.step, Some(Step::Account | Step::Order | Step::Name { .. }));
-            if is_early && !settings.as_ref().is_some_and(is_wanted) {
-                return;
-            }
-        }
-    }
-
-    /// What the attempt begins with.
-    fn begin(
-        &self,
-        wanted: &Wanted,
-        settings: &Settings,
-    ) -> Option<(Request, Option<Held>, bool, Option<CertificateIdentifier<'static>>)> {
-        let salt = u64::from(luck().0) << 32 | u64::from(luck().0);
-        let mut all = self.kept.lock();
-        let kept = all.iter_mut().find(|kept| kept.wanted == *wanted)?;
-        kept.memory.try_with(settings, &wanted.certificate, salt, SystemTime::now());
-        kept.step = Some(Step::Account);
-        // Only its own authority knows what a certificate replaces.
-        let is_foreign = kept.memory.had.as_ref().is_some_and(|had| had.directory() != kept.request.directory());
-        let replaces = kept.held.as_ref().filter(|_| !is_foreign).and_then(|held| held.identifier.clone());
-        let is_renewal = kept.due.is_some_and(|due| matches!(due.why, Why::Age | Why::Authority));
-        Some((kept.request.clone(), kept.held.clone(), is_renewal, replaces))
-    }
-
     async fn save(&self, wanted: &Wanted, is_over: bool) {
         let Some(memory) = self.kept.lock().iter().find(|kept| kept.wanted == *wanted).map(|kept| kept.memory.clone())
         else {
@@ -318,49 +219,6 @@ impl Acme {
         });
         // It has said all there is to say.
         let _ = saving.await;
-    }
-
-    /// Asks the authority when it would like `held` to be renewed.
-    async fn poll(&self, wanted: &Wanted, held: &Held, settings: &Settings) {
-        let transport = Transport::new(settings.authority.http.clone());
-        let now = SystemTime::now();
-        let (answer, next) = match self.ask_window(held, settings, transport).await {
-            Ok((window, hint)) => (Some(Some(window)), schedule::next_poll(Some(hint), now)),
-            Err(Asked::Nobody) => (Some(None), schedule::next_poll(Some(Duration::MAX), now)),
-            Err(Asked::InVain(error)) => {
-                let why = problem::sentence(&error, None);
-                log::info!("acme: the authority does not say when to renew name={}: {why}", wanted.name());
-                (None, schedule::next_poll(Some(Duration::ZERO), now))
-            }
-        };
-        self.with(&wanted.name(), |kept| kept.memory.polled(held, answer, next));
-        self.save(wanted, false).await;
-    }
-
-    async fn ask_window(
-        &self,
-        held: &Held,
-        settings: &Settings,
-        transport: Transport,
-    ) -> Result<(Window, Duration), Asked> {
-        let identifier = held.identifier.as_ref().ok_or(Asked::Nobody)?;
-        let (files, acme) = (self.files.clone(), settings.authority.config().clone());
-        let key_id = acme.external_account.map(|account| account.key_id);
-        let saved = aside(move || files.account(&acme.directory, key_id.as_deref())).await.ok().ok_or(Asked::Nobody)?;
-        let saved = saved.map_err(|error| Asked::InVain(Error::Other(Box::new(error))))?.ok_or(Asked::Nobody)?;
-        let account = Account::builder_with_http(Box::new(transport)).from_credentials(saved.credentials).await;
-        let (info, hint) =
-            account.map_err(Asked::InVain)?.renewal_info(identifier).await.map_err(|error| match error {
-                Error::Unsupported(_) => Asked::Nobody,
-                error => Asked::InVain(error),
-            })?;
-        let (start, end) = (info.suggested_window.start.into(), info.suggested_window.end.into());
-        // The second is to be ignored (RFC 9773, section 4.2); the first could not be written down.
-        if start < SystemTime::UNIX_EPOCH || end <= start {
-            return Err(Asked::InVain(Error::Str("a window that ends after it begins")));
-        }
-        let explanation = info.explanation_url.map(|url| problem::plain(&url));
-        Ok((Window { start, end, explanation }, hint))
     }
 
     fn with(&self, name: &str, change: impl FnOnce(&mut Kept)) {
@@ -449,40 +307,7 @@ impl Wanted {
     }
 }
 
-/// Why there is no window.
-enum Asked {
-    /// The authority does not speak of renewals.
-    Nobody,
-    InVain(Error),
-}
-
-/// How long one attempt may take: each name may wait for its record at all servers, and until an earlier one is
-/// forgotten; and each challenge may cost another order.
-fn limit(settings: &Settings, wanted: &Wanted) -> Duration {
-    let names = u32::try_from(wanted.certificate.names.len()).unwrap_or(u32::MAX);
-    let record = settings.authority.config().propagation.timeout + record::LAPSE;
-    ATTEMPT_LIMIT + record.saturating_mul(names)
-}
-
-fn broken() -> Failure {
-    Failure::new(
-        Step::Order,
-        "the attempt has panicked, the gate has a bug: report it with what stands above in the log",
-    )
-}
-
-fn luck() -> Luck {
-    let mut bytes = [0; 4];
-    // Without random bytes there is no TLS either; what is left is a wait without its jitter.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    Luck(u32::from_be_bytes(bytes))
-}
-
-/// One attempt, without the time that records take to be seen.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(15 * 60);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-#[cfg(test)]
-mod fixtures;
 #[cfg(test)]
 mod tests;
