@@ -168,9 +168,13 @@ impl Files {
     pub fn save_account(&self, account: &SavedAccount) -> io::Result<()> {
         let path = self.account_file(&account.directory, account.external_key_id.as_deref());
         let text = serde_json::to_value(account)?;
-        if let Ok(old) = fs::read(&path)
+        let old = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            old => Some(old.map_err(|error| unreadable(&path, &error))?),
+        };
+        if let Some(old) = old
             && serde_json::from_slice::<serde_json::Value>(&old)
-                .is_ok_and(|old| old["credentials"] != text["credentials"])
+                .map_or(true, |old| old["credentials"] != text["credentials"])
         {
             self.write(&unused(&path)?, &old)?;
         }
