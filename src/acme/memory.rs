@@ -24,7 +24,13 @@ pub struct Memory {
     pub error: Option<Complaint>,
     /// Failed attempts since the last that did not fail.
     pub failures: u32,
+    /// Attempts in a row of which no end is known, the one under way included.
+    pub unended: u32,
     pub wait_until: Option<SystemTime>,
+    /// Until when the authority itself has had enough of `tried_for`: other tokens or challenges do not change its mind.
+    pub told_to_wait_until: Option<SystemTime>,
+    /// What the last attempt was made for.
+    pub tried_for: Option<Request>,
     /// The operator wants another one, whatever the age of the one that is had.
     pub is_asked: bool,
     /// When the authority found that a name is not ours.
@@ -86,6 +92,8 @@ pub struct Due {
     pub why: Why,
     /// When it is done: not before the wait that a failure has cost.
     pub at: SystemTime,
+    /// It is due again too soon after a success, and waits.
+    pub is_too_soon: bool,
 }
 
 impl Memory {
@@ -97,7 +105,13 @@ impl Memory {
             Some(held) if !self.is_for(held, request) => (now, Why::Changed),
             Some(held) => schedule::renewal(held.life, self.window(held)),
         };
-        Due { renewal, why, at: schedule::not_before(renewal, self.wait_until, now) }
+        let floor = match (held, why) {
+            (Some(held), Why::Authority | Why::Age) => schedule::after_success(held.life, self.last_success, now),
+            (_, Why::Missing | Why::Changed | Why::Asked) | (None, _) => None,
+        };
+        let is_too_soon = floor.is_some_and(|floor| renewal < floor);
+        let moment = floor.map_or(renewal, |floor| floor.max(renewal));
+        Due { renewal, why, at: schedule::not_before(moment, self.wait_until, now), is_too_soon }
     }
 
     /// Whether `held` was had for `request`. What nobody has written down is taken to be right.
@@ -107,7 +121,9 @@ impl Memory {
             None => {
                 let mut names = held.names.clone();
                 names.sort_unstable();
-                names == request.names
+                // One from Let's Encrypt's staging is nothing to serve once that is not asked any more.
+                let is_staging = held.issuer.as_ref().is_some_and(|issuer| issuer.contains("(STAGING)"));
+                names == request.names && (!is_staging || request.directory.contains("staging"))
             }
         }
     }
@@ -136,21 +152,31 @@ impl Memory {
     }
 
     /// An attempt begins, with these settings. Those that differ from the last ones deserve a chance at once.
-    pub fn try_with(&mut self, settings: &Settings, certificate: &AcmeCertificate, salt: u64) {
+    ///
+    /// Its end sets another wait or none. One that never ends, because the process does, may begin anew at the next start;
+    /// but not with each of many: each may cost a refusal that nobody here has counted.
+    pub fn try_with(&mut self, settings: &Settings, certificate: &AcmeCertificate, salt: u64, now: SystemTime) {
+        self.wait_until = schedule::after_unended(self.unended, now);
+        self.unended = self.unended.saturating_add(1);
+        self.tried_for = Some(Request::new(certificate, &settings.authority.config().directory));
         if !self.is_tried_with(settings, certificate) {
             self.tried_with = Some(Fingerprint::of(settings, certificate, format!("{salt:016x}")));
         }
     }
 
-    /// Forgets the wait, and the failures that made it long, if it was earned with other settings.
+    /// Forgets the wait, and the failures that made it long, if it was earned with other settings. What the authority has
+    /// said of the same request holds.
     pub fn forgive_if_changed(&mut self, settings: &Settings, certificate: &AcmeCertificate) {
         if self.tried_with.is_some() && !self.is_tried_with(settings, certificate) {
-            self.wait_until = None;
+            let request = Request::new(certificate, &settings.authority.config().directory);
+            let is_same = self.tried_for.as_ref() == Some(&request);
+            self.wait_until = self.told_to_wait_until.filter(|_| is_same);
             self.failures = 0;
         }
     }
 
-    fn is_tried_with(&self, settings: &Settings, certificate: &AcmeCertificate) -> bool {
+    /// Whether the last attempt, or the one under way, was begun with these settings.
+    pub fn is_tried_with(&self, settings: &Settings, certificate: &AcmeCertificate) -> bool {
         let known = self.tried_with.as_ref();
         known.is_some_and(|known| *known == Fingerprint::of(settings, certificate, known.salt.clone()))
     }
@@ -159,15 +185,25 @@ impl Memory {
         self.had = Some(request);
         (self.last_attempt, self.last_success) = (Some(now), Some(now));
         (self.error, self.wait_until, self.renewal) = (None, None, None);
-        (self.failures, self.is_asked) = (0, false);
+        (self.failures, self.unended, self.is_asked, self.told_to_wait_until) = (0, 0, false, None);
+        self.refused = schedule::still_counting(&self.refused, now);
+    }
+
+    /// An attempt was broken off for settings that are gone; what it has cost with the authority it has cost.
+    pub fn broken_off(&mut self, refused: usize, now: SystemTime) {
+        (self.last_attempt, self.unended, self.wait_until) = (Some(now), 0, None);
+        self.refuse(refused, now);
+    }
+
+    fn refuse(&mut self, count: usize, now: SystemTime) {
+        self.refused.extend(std::iter::repeat_n(now, count));
         self.refused = schedule::still_counting(&self.refused, now);
     }
 
     pub fn failed(&mut self, failure: &Failure, now: SystemTime, luck: Luck) {
         self.last_attempt = Some(now);
-        self.failures = self.failures.saturating_add(1);
-        self.refused.extend(std::iter::repeat_n(now, failure.refused));
-        self.refused = schedule::still_counting(&self.refused, now);
+        (self.failures, self.unended) = (self.failures.saturating_add(1), 0);
+        self.refuse(failure.refused, now);
         let failures = Failures {
             count: self.failures,
             refused: &self.refused,
@@ -175,6 +211,7 @@ impl Memory {
             retry_after: failure.retry_after,
             is_issued: failure.is_issued,
         };
+        self.told_to_wait_until = failure.retry_after;
         self.wait_until = Some(schedule::after_failure(failures, now, luck));
         self.error = Some(Complaint { step: failure.step.to_string(), sentence: failure.sentence.clone() });
     }

@@ -27,6 +27,8 @@ pub struct Attempt<'a> {
     pub certificate: &'a AcmeCertificate,
     pub request: Request,
     pub held: Option<Held>,
+    /// `held` is as wanted, but its time has come.
+    pub is_renewal: bool,
     /// What the authority shall know that the new certificate replaces (RFC 9773, section 5).
     pub replaces: Option<CertificateIdentifier<'static>>,
     pub files: &'a Files,
@@ -89,7 +91,7 @@ impl Attempt<'_> {
         self.check_profile(&opened.account)?;
         let acme = self.settings.authority.config();
         let ordered = match self.new_order(&opened.account).await {
-            Err(error) if opened.is_lost(&error) => {
+            Err(error) if opened.is_lost(&error, SystemTime::now()) => {
                 log::warn!("acme: the account is of no use any more, another is made: {}", self.sentence(&error));
                 *opened = account::replace(acme, &self.transport, self.files).await?;
                 self.new_order(&opened.account).await
@@ -112,10 +114,11 @@ impl Attempt<'_> {
         };
         if let Some(replaced) = &self.replaces {
             match persistent!(account.new_order(&order().replaces(replaced.clone()))) {
-                // Somebody else has replaced it, or it is none of this authority's, or the authority knows no ARI.
-                Err(Error::Api(problem)) if problem::kind(&problem) != "rateLimited" => {}
-                Err(Error::Unsupported(_)) => {}
-                ordered => return ordered,
+                Ok(order) => return Ok(order),
+                Err(error) if problem::is_passing(&error) || is_limit(&error) => return Err(error),
+                // Somebody else has replaced it, or it is none of this authority's, or the authority does not know the
+                // field or does not repeat it, which the library takes for an error.
+                Err(_) => {}
             }
         }
         persistent!(account.new_order(&order()))
@@ -136,7 +139,10 @@ impl Attempt<'_> {
     /// What an earlier attempt has ordered and not put into its file.
     async fn resume(&self, account: &Account) -> Result<Option<Left>, Failure> {
         let (files, certificate) = (self.files.clone(), self.certificate.clone());
-        let Some(pending) = aside(move || files.pending(&certificate)).await? else { return Ok(None) };
+        let pending = aside(move || files.pending(&certificate)).await?;
+        let Some(pending) = pending.map_err(|error| Failure::new(Step::Save, error.to_string()))? else {
+            return Ok(None);
+        };
         let is_ours = pending.account == account.id() && pending.request == self.request;
         let left = if is_ours { self.pick_up(account, pending).await? } else { None };
         if left.is_some() {
@@ -150,12 +156,15 @@ impl Attempt<'_> {
     async fn pick_up(&self, account: &Account, pending: Pending) -> Result<Option<Left>, Failure> {
         let mut order = match persistent!(account.order(pending.order.clone())) {
             Ok(order) => order,
-            Err(Error::Api(_)) => return Ok(None),
+            Err(error) if problem::is_final(&error) => return Ok(None),
             Err(error) => return Err(self.failure(Step::Issue, &error)),
         };
+        // A date in the future is a wrong clock's.
+        let is_stuck = SystemTime::now().duration_since(pending.since).is_ok_and(|age| age > PATIENCE_WITH_ORDER);
         let key = pending.key;
         let finished = match order.state().status {
             OrderStatus::Ready => self.finalize(order, key).await,
+            OrderStatus::Processing if is_stuck => return Ok(None),
             OrderStatus::Valid | OrderStatus::Processing => self.download(order, key).await,
             OrderStatus::Pending | OrderStatus::Invalid => return Ok(None),
         };
@@ -165,8 +174,13 @@ impl Attempt<'_> {
             Err(failure) => return Err(failure),
         };
         let is_kept = |new: &Certificate| self.held.as_ref().is_some_and(|held| held.sha256 == new.sha256());
-        let is_kept = self.parse(&issued).as_ref().is_ok_and(is_kept);
-        Ok(Some(if is_kept { Left::Kept } else { Left::Issued(issued) }))
+        Ok(match self.parse(&issued) {
+            // What is had already renews nothing.
+            Ok(new) if is_kept(&new) => (!self.is_renewal).then_some(Left::Kept),
+            Ok(_) | Err(CertificateError::NotYetValid { .. }) => Some(Left::Issued(issued)),
+            // It has expired meanwhile, say.
+            Err(_) => None,
+        })
     }
 
     async fn issue(&self, mut order: Order, account: &str) -> Result<Issued, Failure> {
@@ -181,6 +195,7 @@ impl Attempt<'_> {
             order: order.url().to_owned(),
             request: self.request.clone(),
             account: account.to_owned(),
+            since: SystemTime::now(),
             key: key.clone(),
         };
         let (files, certificate) = (self.files.clone(), self.certificate.clone());
@@ -229,8 +244,11 @@ impl Attempt<'_> {
     }
 
     async fn refresh(&self, order: &mut Order) -> Result<(), Failure> {
-        let refreshed = persistent!(async { order.refresh().await.map(|_| ()) });
-        refreshed.map_err(|error| self.failure(Step::Issue, &error))
+        match persistent!(async { order.refresh().await.map(|_| ()) }) {
+            Err(error) if !problem::is_passing(&error) => Err(self.failure(Step::Issue, &error)),
+            // Whoever waits looks again, until patience ends.
+            _ => Ok(()),
+        }
     }
 
     /// Checks what was issued, and puts it into its file.
@@ -307,11 +325,17 @@ impl Issued {
     }
 }
 
+fn is_limit(error: &Error) -> bool {
+    matches!(error, Error::Api(problem) if problem::kind(problem) == "rateLimited" || problem.status == Some(429))
+}
+
 fn unmade(error: &rcgen::Error) -> Failure {
     Failure::new(Step::Issue, format!("the key or the request cannot be made: {error}"))
 }
 
 /// Between two looks at an order or a name: at first, at most by ourselves, and at most if the authority says so.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Authorities forget orders after some days; one that is at work on one for so long will not finish it.
+const PATIENCE_WITH_ORDER: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_SAID_PAUSE: Duration = Duration::from_secs(30);

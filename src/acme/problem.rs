@@ -85,7 +85,20 @@ pub fn sentence(error: &Error, retry_after: Option<SystemTime>) -> String {
 /// Whether the same request would be answered alike.
 pub fn is_final(error: &Error) -> bool {
     let Error::Api(problem) = error else { return false };
-    !matches!(kind(problem), "rateLimited" | "serverInternal" | "badNonce")
+    let is_busy = problem.status.is_some_and(|status| status == 429 || status >= 500);
+    !is_busy && !matches!(kind(problem), "rateLimited" | "serverInternal" | "badNonce")
+}
+
+/// Whether nothing is known but that this request was not answered, so that it may be repeated.
+pub fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Api(problem) => !is_final(error) && kind(problem) != "rateLimited" && problem.status != Some(429),
+        Error::Other(other) => {
+            let unexpected = other.downcast_ref::<UnexpectedAnswer>();
+            unexpected.is_some_and(|answer| answer.status.is_server_error()) || other.is::<HttpError>()
+        }
+        _ => false,
+    }
 }
 
 /// The last part of the problem's type (RFC 8555, section 6.7).
@@ -262,6 +275,27 @@ mod tests {
         );
         let page = Error::Other(Box::new(UnexpectedAnswer { status: http::StatusCode::BAD_GATEWAY }));
         assert_eq!(sentence(&page, None), "the authority answers 502 Bad Gateway without a word of ACME");
+    }
+
+    #[test]
+    fn what_may_be_repeated_is_neither_final_nor_a_limit() {
+        let with_status = |kind, status| Error::Api(Problem { status: Some(status), ..problem(kind, "x") });
+        let page = |status| Error::Other(Box::new(UnexpectedAnswer { status }));
+        for (error, is_final_one, is_passing_one) in [
+            (with_status("malformed", 400), true, false),
+            (with_status("unauthorized", 403), true, false),
+            (with_status("rateLimited", 429), false, false),
+            (with_status("", 429), false, false),
+            (with_status("serverInternal", 500), false, true),
+            (with_status("", 503), false, true),
+            (Error::Api(problem("badNonce", "x")), false, true),
+            (page(http::StatusCode::BAD_GATEWAY), false, true),
+            (page(http::StatusCode::NOT_FOUND), false, false),
+            (Error::Other(Box::new(HttpError::Connect("x".into()))), false, true),
+            (Error::Str("order"), false, false),
+        ] {
+            assert_eq!((is_final(&error), is_passing(&error)), (is_final_one, is_passing_one), "{error:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use instant_acme::{AuthorizationHandle, AuthorizationStatus, Authorizations, Cha
 use super::challenges::Answering;
 use super::order::{Attempt, FIRST_PAUSE};
 use super::problem::{self, Failure, Step};
-use super::transport::{is_bad_nonce, persistent};
+use super::transport::persistent;
 use crate::config::{Challenge, HostPattern};
 
 /// What was tried in one attempt, in vain.
@@ -170,7 +170,8 @@ impl Attempt<'_> {
         };
         match ready {
             Ok(()) => {}
-            Err(Error::Api(problem)) if problem::kind(&problem) != "rateLimited" => {
+            Err(error @ Error::Api(_)) if !problem::is_final(&error) => return Err(self.failure(step(), &error)),
+            Err(Error::Api(problem)) => {
                 return Ok(Outcome::Refused(problem::refusal(Some(&problem), challenge)));
             }
             Err(error) => return Err(self.failure(step(), &error)),
@@ -208,6 +209,9 @@ impl Attempt<'_> {
             }
             Challenge::Dns01 => {
                 let presented = self.record.present(&self.settings.dns, zone, &key_authorization.dns_value()).await;
+                if presented.is_ok() {
+                    self.record.lapsed(zone).await;
+                }
                 presented.map(|()| None).map_err(|error| problem::dns(&error))
             }
         })
@@ -228,7 +232,8 @@ impl Attempt<'_> {
             let mut authorization =
                 nth(&mut authorizations, index).await.map_err(|error| self.failure(step.clone(), &error))?;
             let state = match authorization.refresh().await {
-                Err(error) if is_bad_nonce(&error) => continue,
+                // The authority looks all the same: what it looks for must stay where it is.
+                Err(error) if problem::is_passing(&error) => continue,
                 refreshed => refreshed.map_err(|error| self.failure(step.clone(), &error))?,
             };
             match state.status {

@@ -92,6 +92,16 @@ pub fn renewal(life: Life, window: Option<&Window>) -> (SystemTime, Why) {
     (before_end(span / 3 + life.luck.of(span / EARLIER)), Why::Age)
 }
 
+/// The earliest moment for the renewal of a certificate that was had at `last_success`.
+///
+/// A certificate is only due again at once if a clock or the authority's window is wrong; without a pause, order would
+/// follow order. A tenth of its life, but no longer than keeps within five a week: it may have been revoked.
+pub fn after_success(life: Life, last_success: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
+    let last_success = last_success.filter(|at| *at <= now)?;
+    let span = life.not_after.duration_since(life.not_before).unwrap_or_default();
+    last_success.checked_add((span / 10).clamp(SHORTEST_SERVICE, AFTER_ISSUED))
+}
+
 /// `moment`, or what comes after the wait that a failure has cost.
 ///
 /// A wait that ends later than any that we impose is from a time when the clock was wrong.
@@ -129,6 +139,12 @@ pub fn after_failure(failures: Failures<'_>, now: SystemTime, luck: Luck) -> Sys
     }
 }
 
+/// When an attempt that begins now may begin again if its end is never heard of, `before` it being as many like that.
+pub fn after_unended(before: u32, now: SystemTime) -> Option<SystemTime> {
+    let doublings = before.checked_sub(1)?.min(16);
+    Some(now + (AFTER_ABORT * (1 << doublings)).min(LONGEST_BACKOFF))
+}
+
 /// Those of `refused` that still count.
 pub fn still_counting(refused: &[SystemTime], now: SystemTime) -> Vec<SystemTime> {
     let counts = |at: &&SystemTime| match now.duration_since(**at) {
@@ -164,9 +180,13 @@ pub fn is_urgent(life: Option<Life>, now: SystemTime) -> bool {
 pub const LONGEST_BACKOFF: Duration = Duration::from_secs(12 * HOUR);
 /// No authority makes us wait longer, whatever its `Retry-After` says.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * HOUR);
+/// After the second attempt in a row that was cut off; doubles with each further one, up to [`LONGEST_BACKOFF`].
+const AFTER_ABORT: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// Five in a week with the same names: one in 34 hours.
 const AFTER_ISSUED: Duration = Duration::from_secs(34 * HOUR);
+/// A certificate that is had serves so long, whatever its window says.
+const SHORTEST_SERVICE: Duration = Duration::from_secs(HOUR);
 /// Refused names within an hour.
 const REFUSALS: usize = 5;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(HOUR);

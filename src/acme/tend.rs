@@ -1,10 +1,16 @@
 //! Tends to all certificates: looks what is due, does it, and sleeps until the next.
 
+mod attempt;
+#[cfg(test)]
+mod fixtures;
+mod poll;
+
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use instant_acme::{Account, CertificateIdentifier, Error};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -12,13 +18,10 @@ use super::aside;
 use super::challenges::Challenges;
 use super::files::Files;
 use super::memory::{Due, Held, Memory, Request};
-use super::order::Attempt;
-use super::problem::{self, Failure, Step, date};
-use super::proof::Tried;
-use super::record::Record;
+use super::problem::{Failure, Step, date};
+use super::record::{self, Record};
 use super::report::{Activity, Report};
-use super::schedule::{self, Luck, Window};
-use super::transport::Transport;
+use super::schedule;
 use super::{Settings, Wanted};
 use crate::metrics::{CertificateState, Metrics};
 
@@ -78,7 +81,7 @@ impl Acme {
             files: Files::new(state_directory),
             challenges,
             metrics,
-            record: Record::default(),
+            record: Record::new(record::LAPSE),
             wake: Notify::new(),
             kept: Mutex::default(),
         }
@@ -94,7 +97,13 @@ impl Acme {
                 (Task::Order(wanted), Some(settings)) => {
                     self.attempt(&wanted, settings, gate).await;
                 }
-                (Task::Poll(wanted, held), Some(settings)) => self.poll(&wanted, &held, settings).await,
+                (Task::Poll(wanted, held), Some(settings)) => {
+                    let polled = AssertUnwindSafe(Box::pin(self.poll(&wanted, &held, settings))).catch_unwind().await;
+                    if polled.is_err() {
+                        log::error!("acme: asking when to renew has panicked, the gate has a bug");
+                        self.sleep(LONGEST_SLEEP).await;
+                    }
+                }
                 (Task::Sleep(length), _) => self.sleep(length).await,
                 (Task::Order(_) | Task::Poll(..), None) => self.sleep(LONGEST_SLEEP).await,
             }
@@ -143,15 +152,21 @@ impl Acme {
         let new: Vec<Wanted> = wanted.iter().filter(|wanted| !is_known(wanted)).cloned().collect();
         let files = self.files.clone();
         let load = move || -> Vec<_> {
-            let load = |wanted: Wanted| (files.memory(&wanted.certificate), files.held(&wanted.certificate), wanted);
-            new.into_iter().map(load).collect()
+            let load = |wanted: Wanted| {
+                let loaded =
+                    files.memory(&wanted.certificate).and_then(|memory| Ok((memory, files.held(&wanted.certificate)?)));
+                // It is tried again in a minute. Taken for none, it would cost an order, and the memory of all others.
+                let loaded = loaded.inspect_err(|error| log::error!("acme: name={} waits: {error}", wanted.name()));
+                Some((loaded.ok()?, wanted))
+            };
+            new.into_iter().filter_map(load).collect()
         };
         let loaded = if wanted.is_empty() { Vec::new() } else { aside(load).await.unwrap_or_default() };
         let mut kept = self.kept.lock();
         let mut before = std::mem::take(&mut *kept);
         let Some(settings) = settings else { return self.measure(&[]) };
         let directory = &settings.authority.config().directory;
-        for (memory, held, wanted) in loaded {
+        for ((memory, held), wanted) in loaded {
             let request = Request::new(&wanted.certificate, directory);
             before.push(Kept { wanted, request, memory, held, due: None, step: None, attempts: 0 });
         }
@@ -168,7 +183,7 @@ impl Acme {
     fn next_task(&self, now: SystemTime) -> Task {
         let mut kept = self.kept.lock();
         for kept in kept.iter_mut() {
-            kept.due = Some(kept.memory.due(kept.held.as_ref(), &kept.request, now));
+            kept.look(now);
         }
         self.measure(&kept);
         let earliest = kept.iter().filter_map(|kept| Some((kept.due?.at, kept))).min_by_key(|(at, _)| *at);
@@ -184,64 +199,6 @@ impl Acme {
         }
         let left = earliest.and_then(|(at, _)| at.duration_since(now).ok());
         Task::Sleep(left.unwrap_or(LONGEST_SLEEP))
-    }
-
-    async fn attempt(&self, wanted: &Wanted, settings: &Settings, gate: &dyn Surroundings) {
-        let name = wanted.name();
-        let Some((request, held, replaces)) = self.begin(wanted, settings) else { return };
-        // Whatever becomes of the process, it is known that this was wanted.
-        self.save(wanted, false).await;
-        log::info!("acme: a certificate is asked for name={name} why=\"{}\"", self.why(&name));
-        let progress = |step: Step| self.with(&name, |kept| kept.step = Some(step));
-        let mut attempt = Attempt {
-            settings,
-            certificate: &wanted.certificate,
-            request: request.clone(),
-            held,
-            replaces,
-            files: &self.files,
-            challenges: &self.challenges,
-            record: &self.record,
-            progress: &progress,
-            transport: Transport::new(settings.authority.http.clone()),
-            deadline: Instant::now() + limit(settings, wanted),
-            tried: Tried::default(),
-        };
-        // On the heap: this is by far the largest of the futures here.
-        let outcome = Box::pin(attempt.run()).await;
-        let (files, certificate) = (self.files.clone(), wanted.certificate.clone());
-        let held = aside(move || files.held(&certificate)).await.ok().flatten();
-        let now = SystemTime::now();
-        match &outcome {
-            Ok(()) => self.with(&name, |kept| kept.memory.succeeded(request, now)),
-            Err(failure) => self.with(&name, |kept| kept.memory.failed(failure, now, luck())),
-        }
-        self.with(&name, |kept| kept.held = held);
-        self.save(wanted, outcome.is_ok()).await;
-        self.metrics.acme.order(&name, outcome.is_ok());
-        if outcome.is_ok() {
-            gate.serve().await;
-        }
-        self.log(&name, &outcome, now);
-        // Last: whoever waits for the end of the attempt looks at what has come of it.
-        self.with(&name, |kept| (kept.step, kept.attempts) = (None, kept.attempts + 1));
-    }
-
-    /// What the attempt begins with.
-    fn begin(
-        &self,
-        wanted: &Wanted,
-        settings: &Settings,
-    ) -> Option<(Request, Option<Held>, Option<CertificateIdentifier<'static>>)> {
-        let salt = u64::from(luck().0) << 32 | u64::from(luck().0);
-        let mut all = self.kept.lock();
-        let kept = all.iter_mut().find(|kept| kept.wanted == *wanted)?;
-        kept.memory.try_with(settings, &wanted.certificate, salt);
-        kept.step = Some(Step::Account);
-        // Only its own authority knows what a certificate replaces.
-        let is_foreign = kept.memory.had.as_ref().is_some_and(|had| had.directory() != kept.request.directory());
-        let replaces = kept.held.as_ref().filter(|_| !is_foreign).and_then(|held| held.identifier.clone());
-        Some((kept.request.clone(), kept.held.clone(), replaces))
     }
 
     async fn save(&self, wanted: &Wanted, is_over: bool) {
@@ -262,43 +219,6 @@ impl Acme {
         });
         // It has said all there is to say.
         let _ = saving.await;
-    }
-
-    /// Asks the authority when it would like `held` to be renewed.
-    async fn poll(&self, wanted: &Wanted, held: &Held, settings: &Settings) {
-        let transport = Transport::new(settings.authority.http.clone());
-        let now = SystemTime::now();
-        let (answer, next) = match self.ask_window(held, settings, transport).await {
-            Ok((window, hint)) => (Some(Some(window)), schedule::next_poll(Some(hint), now)),
-            Err(Asked::Nobody) => (Some(None), schedule::next_poll(Some(Duration::MAX), now)),
-            Err(Asked::InVain(error)) => {
-                let why = problem::sentence(&error, None);
-                log::info!("acme: the authority does not say when to renew name={}: {why}", wanted.name());
-                (None, schedule::next_poll(Some(Duration::ZERO), now))
-            }
-        };
-        self.with(&wanted.name(), |kept| kept.memory.polled(held, answer, next));
-        self.save(wanted, false).await;
-    }
-
-    async fn ask_window(
-        &self,
-        held: &Held,
-        settings: &Settings,
-        transport: Transport,
-    ) -> Result<(Window, Duration), Asked> {
-        let identifier = held.identifier.as_ref().ok_or(Asked::Nobody)?;
-        let (files, directory) = (self.files.clone(), settings.authority.config().directory.clone());
-        let saved = aside(move || files.account(&directory)).await.ok().flatten().ok_or(Asked::Nobody)?;
-        let account = Account::builder_with_http(Box::new(transport)).from_credentials(saved.credentials).await;
-        let (info, hint) =
-            account.map_err(Asked::InVain)?.renewal_info(identifier).await.map_err(|error| match error {
-                Error::Unsupported(_) => Asked::Nobody,
-                error => Asked::InVain(error),
-            })?;
-        let (start, end) = (info.suggested_window.start.into(), info.suggested_window.end.into());
-        let explanation = info.explanation_url.map(|url| problem::plain(&url));
-        Ok((Window { start, end, explanation }, hint))
     }
 
     fn with(&self, name: &str, change: impl FnOnce(&mut Kept)) {
@@ -348,6 +268,21 @@ impl Acme {
 }
 
 impl Kept {
+    /// What is due, and when.
+    fn look(&mut self, now: SystemTime) {
+        let due = self.memory.due(self.held.as_ref(), &self.request, now);
+        if due.is_too_soon && !self.due.is_some_and(|before| before.is_too_soon) {
+            log::warn!(
+                "acme: a certificate is due again right after it was had, it waits; check this machine's clock \
+                 name={} why=\"{}\" next_attempt={}",
+                self.wanted.name(),
+                due.why.as_str(),
+                date(due.at)
+            );
+        }
+        self.due = Some(due);
+    }
+
     fn report(&self) -> Report {
         let activity = match &self.step {
             Some(step) => Activity::Ordering(step.clone()),
@@ -372,32 +307,7 @@ impl Wanted {
     }
 }
 
-/// Why there is no window.
-enum Asked {
-    /// The authority does not speak of renewals.
-    Nobody,
-    InVain(Error),
-}
-
-/// How long one attempt may take: each name may wait for its record at all servers, and each challenge may cost another
-/// order.
-fn limit(settings: &Settings, wanted: &Wanted) -> Duration {
-    let names = u32::try_from(wanted.certificate.names.len()).unwrap_or(u32::MAX);
-    ATTEMPT_LIMIT + settings.authority.config().propagation.timeout.saturating_mul(names)
-}
-
-fn luck() -> Luck {
-    let mut bytes = [0; 4];
-    // Without random bytes there is no TLS either; what is left is a wait without its jitter.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    Luck(u32::from_be_bytes(bytes))
-}
-
-/// One attempt, without the time that records take to be seen.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(15 * 60);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-#[cfg(test)]
-mod fixtures;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 //! Carries the ACME library's requests over the gate's own HTTP client.
 //!
-//! Two things are mended on the way. The library forgets the fields of an answer that is a problem, so the last
+//! Three things are mended on the way. The library forgets the fields of an answer that is a problem, so the last
 //! `Retry-After` is kept here. And an error that is not a problem document, such as a page of a proxy in between, would be
-//! reported as broken JSON.
+//! reported as broken JSON. And a `Retry-After` beyond all measure, with which the library would calculate into a panic, is
+//! kept from it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, Problem};
 use parking_lot::Mutex;
 
 use super::problem;
+use super::schedule::LONGEST_WAIT;
 use crate::http_client::HttpClient;
 
 /// One conversation with an authority; cheap to clone, clones share what was heard last.
@@ -51,8 +53,8 @@ impl Transport {
         let is_get = head.method == Method::GET;
         let request = Request::from_parts(head, Full::new(body.to_bytes()));
         *self.retry_after.lock() = None;
-        let answer = self.client.send(request).await.map_err(|error| Error::Other(Box::new(error)))?;
-        *self.retry_after.lock() = retry_after(answer.headers(), SystemTime::now());
+        let mut answer = self.client.send(request).await.map_err(|error| Error::Other(Box::new(error)))?;
+        *self.retry_after.lock() = hear(answer.headers_mut(), SystemTime::now());
         judge(answer, is_get)
     }
 }
@@ -106,6 +108,15 @@ fn judge(answer: Response<Bytes>, is_get: bool) -> Result<BytesResponse, Error> 
     Ok(BytesResponse { parts: head, body: Box::new(body) })
 }
 
+/// What the answer says of when to come back. The library shall see it only if it is within reason.
+fn hear(fields: &mut HeaderMap, now: SystemTime) -> Option<SystemTime> {
+    let said = retry_after(fields, now);
+    if said.is_none_or(|at| at.duration_since(now).is_ok_and(|wait| wait > LONGEST_WAIT)) {
+        fields.remove(RETRY_AFTER);
+    }
+    said
+}
+
 /// Seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(fields: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
     let text = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -151,6 +162,23 @@ mod tests {
         let answered = judge(answer(200, "{}"), true).unwrap();
         assert_eq!(answered.parts.headers[RETRY_AFTER], "21600");
         assert!(!judge(answer(200, "{}"), false).unwrap().parts.headers.contains_key(RETRY_AFTER));
+    }
+
+    #[test]
+    fn the_library_sees_no_retry_after_beyond_reason() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        for (text, is_seen) in [
+            ("604800", true),
+            ("604801", false),
+            ("18446744073709551615", false),
+            ("soon", false),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", true),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", false),
+        ] {
+            let mut fields: HeaderMap = [(RETRY_AFTER, HeaderValue::from_str(text).unwrap())].into_iter().collect();
+            let said = retry_after(&fields, now);
+            assert_eq!((hear(&mut fields, now), fields.contains_key(RETRY_AFTER)), (said, is_seen), "{text}");
+        }
     }
 
     #[test]

@@ -268,6 +268,12 @@ impl Running {
                     // Aside, so that a slow disk keeps no SIGTERM waiting.
                     self.tasks.spawn(async move { drop(gate.reloader.reload().await) });
                 }
+                Some(ended) = self.tasks.join_next() => {
+                    // Some end by themselves. One that has panicked serves nobody, but the gate still does.
+                    if ended.is_err_and(|error| error.is_panic()) {
+                        log::error!("a background task has panicked, restart soon: the gate has a bug");
+                    }
+                }
                 Some(_) = self.acceptors.join_next() => {
                     log::error!("a listener has ended by itself, stopping: the gate has a bug");
                     break;

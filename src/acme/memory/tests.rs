@@ -50,6 +50,21 @@ fn what_is_wanted_decides_when_it_is_due() {
 }
 
 #[test]
+fn what_is_due_again_at_once_waits_and_what_was_changed_does_not() {
+    let mut memory = Memory::default();
+    let window = Window { start: at(1), end: at(2), explanation: None };
+    memory.succeeded(wanted(), at(4));
+    memory.polled(&held("a.test"), Some(Some(window)), at(9));
+    let due = memory.due(Some(&held("a.test")), &wanted(), at(5));
+    assert_eq!((due.why, due.renewal, due.at, due.is_too_soon), (Why::Authority, at(1), at(4 + 34), true));
+    assert_eq!(memory.due(None, &wanted(), at(5)).at, at(5));
+    let changed = memory.due(Some(&held("a.test")), &request(&["b.test"], "https://ca.test"), at(5));
+    assert_eq!((changed.at, changed.is_too_soon), (at(5), false));
+    memory.ask();
+    assert_eq!(memory.due(Some(&held("a.test")), &wanted(), at(5)).at, at(5));
+}
+
+#[test]
 fn the_order_of_names_is_no_difference() {
     assert_eq!(request(&["a.test", "b.test"], "x"), request(&["b.test", "a.test"], "x"));
 }
@@ -98,7 +113,7 @@ fn other_settings_end_a_wait_and_the_same_do_not() {
     let before = settings(DUCKDNS, &hosts);
     let home = &before.wanted[0].certificate;
     let mut tried = Memory::default();
-    tried.try_with(&before, home, 5);
+    tried.try_with(&before, home, 5, at(0));
     tried.failed(&Failure::new(Step::Order, "no"), at(0), Luck(0));
     let is_forgiven = |sections: &str, hosts: &[(&str, &str)]| {
         let settings = settings(sections, hosts);
@@ -115,10 +130,50 @@ fn other_settings_end_a_wait_and_the_same_do_not() {
 }
 
 #[test]
+fn attempts_that_never_end_cost_a_wait() {
+    let settings = settings("", &[("a.test", "acme")]);
+    let mut memory = Memory::default();
+    // The power may fail once; a machine that is started over and over must wait.
+    for minutes in [0, 2, 4, 8] {
+        memory.try_with(&settings, &settings.wanted[0].certificate, 5, at(0));
+        let again = memory.due(None, &wanted(), at(0)).at;
+        assert_eq!(again, at(0) + Duration::from_secs(minutes * 60));
+    }
+    memory.succeeded(wanted(), at(0));
+    assert_eq!(memory.wait_until, None);
+}
+
+#[test]
+fn what_the_authority_has_said_holds_for_the_same_request() {
+    let hosts = [("a.duckdns.org", "acme")];
+    let before = settings(DUCKDNS, &hosts);
+    let mut tried = Memory::default();
+    tried.try_with(&before, &before.wanted[0].certificate, 5, at(0));
+    let told = Failure { retry_after: Some(at(9)), ..Failure::new(Step::Order, "no") };
+    tried.failed(&told, at(0), Luck(0));
+    let wait = |sections: &str, hosts: &[(&str, &str)]| {
+        let settings = settings(sections, hosts);
+        let mut memory = tried.clone();
+        memory.forgive_if_changed(&settings, &settings.wanted[0].certificate);
+        memory.wait_until
+    };
+    assert_eq!(wait(&DUCKDNS.replace("11111111", "21111111"), &hosts), Some(at(9)));
+    assert_eq!(wait(DUCKDNS, &[("a.duckdns.org", "{acme: {names: [a.duckdns.org, '*.a.duckdns.org']}}")]), None);
+    assert_eq!(wait(&format!("{DUCKDNS}\nacme: {{directory: 'https://other.test/'}}"), &hosts), None);
+}
+
+#[test]
+fn a_certificate_from_staging_is_not_served_for_long() {
+    let held = Held { issuer: Some("(STAGING) Counterfeit Cashew R10".to_owned()), ..held("a.test") };
+    let why = |directory| Memory::default().due(Some(&held), &request(&["a.test"], directory), at(1)).why;
+    assert_eq!((why("https://ca.test"), why("https://acme-staging-v02.ca.test/directory")), (Why::Changed, Why::Age));
+}
+
+#[test]
 fn no_token_is_in_what_is_written_down() {
     let settings = settings(DUCKDNS, &[("a.duckdns.org", "acme")]);
     let mut memory = Memory::default();
-    memory.try_with(&settings, &settings.wanted[0].certificate, 5);
+    memory.try_with(&settings, &settings.wanted[0].certificate, 5, at(0));
     let written = serde_json::to_string(&memory).unwrap();
     assert!(!written.contains("11111111") && !format!("{memory:?}").contains("hash"), "{written}");
     assert_eq!(serde_json::from_str::<Memory>(&written).unwrap(), memory);

@@ -40,6 +40,17 @@ fn a_certificate_without_a_life_is_due() {
     assert_eq!(renewal(odd, None).0, at(0.0));
 }
 
+#[test]
+fn a_certificate_serves_for_a_while_whatever_is_said_of_it() {
+    let (now, hour) = (at(3.0), Duration::from_secs(HOUR));
+    let days = |days: f64| Life { not_after: at(days), ..life(0) };
+    assert_eq!(after_success(days(90.0), Some(now), now), Some(now + AFTER_ISSUED));
+    assert_eq!(after_success(days(10.0), Some(now), now), Some(now + DAY));
+    assert_eq!(after_success(days(0.1), Some(now), now), Some(now + hour));
+    assert_eq!(after_success(days(90.0), None, now), None);
+    assert_eq!(after_success(days(90.0), Some(at(3.1)), now), None, "from a time when the clock was wrong");
+}
+
 fn failed(count: u32) -> Failures<'static> {
     Failures { count, refused: &[], last_refused: 0, retry_after: None, is_issued: false }
 }

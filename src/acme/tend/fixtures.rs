@@ -33,6 +33,12 @@ pub(super) struct Plan {
     pub blind_to: Vec<&'static str>,
     /// Forgets the accounts that it has made so far.
     pub forgets_accounts: bool,
+    /// Has its hands full, for so many answers, from the moment on that it shall look for a challenge.
+    pub busy_while_looking: usize,
+    /// Has the field for renewals in its directory, and ignores what an order says that it replaces.
+    pub ignores_replaces: bool,
+    /// So many of its first orders never end.
+    pub stuck_orders: usize,
     /// Leaves a name out of each certificate.
     pub leaves_out: Option<&'static str>,
 }
@@ -146,7 +152,9 @@ impl FakeAuthority {
         match segments[0] {
             "directory" => json_of(&json!({
                 "newNonce": self.url("/nonce"), "newAccount": self.url("/account"), "newOrder": self.url("/order"),
+                "renewalInfo": state.plan.ignores_replaces.then(|| self.url("/renewal")),
             })),
+            "renewal" => problem(404, "malformed"),
             "nonce" => Response::new(Full::default()),
             "account" => {
                 state.log.push("account".to_owned());
@@ -195,6 +203,7 @@ impl FakeAuthority {
         let order = &state.orders[id];
         let has = |status: &str| order.names_status.contains(&status);
         let status = match (&order.chain, has("invalid"), has("pending")) {
+            (Some(_), ..) if id < state.plan.stuck_orders => "processing",
             (Some(_), ..) => "valid",
             (None, true, _) => "invalid",
             (None, false, true) => "pending",
@@ -229,6 +238,8 @@ impl FakeAuthority {
 
     /// Looks for what a challenge asks for, in the place where the gate would answer it.
     fn look(&self, state: &mut State, id: usize, at: usize, kind: &str) {
+        let busy = std::iter::repeat_n(("/authorization", 503, "serverInternal", None), state.plan.busy_while_looking);
+        state.plan.answers.extend(busy);
         let order = &mut state.orders[id];
         let name = &order.names[at];
         state.log.push(format!("{kind} {name}"));
@@ -259,6 +270,7 @@ fn issue(request: &[u8], names: Vec<String>) -> String {
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = Issuer::new(authority, KeyPair::generate().unwrap());
     let mut params = CertificateParams::new(names).unwrap();
+    params.use_authority_key_identifier_extension = true;
     let begin = SystemTime::now() - Duration::from_secs(3600);
     params.not_before = begin.into();
     params.not_after = (begin + Duration::from_secs(90 * 86_400)).into();

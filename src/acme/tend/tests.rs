@@ -175,6 +175,26 @@ async fn an_account_that_is_forgotten_is_made_anew_once() {
 }
 
 #[tokio::test]
+async fn an_account_is_replaced_once_a_day_and_not_before_there_is_another() {
+    let home = Home::new(BOTH).await;
+    home.attempts(1).await;
+    home.authority.plan(|plan| {
+        plan.forgets_accounts = true;
+        plan.answers.push_back(("/account", 503, "serverInternal", None));
+    });
+    home.acme.renew(None);
+    assert!(sentence(&home.attempts(2).await).starts_with("account: "));
+    home.acme.renew(None);
+    assert_eq!(sentence(&home.attempts(3).await), "", "the old one is still there, and found to be of no use");
+    home.authority.log();
+    home.authority.plan(|plan| plan.forgets_accounts = true);
+    home.acme.renew(None);
+    let report = home.attempts(4).await;
+    assert_eq!(sentence(&report), "order: the authority says: as planned (accountDoesNotExist)");
+    assert!(home.authority.log().is_empty(), "no other account was made");
+}
+
+#[tokio::test]
 async fn a_new_account_that_may_not_order_is_not_replaced() {
     let home = Home::new(BOTH).await;
     for attempt in 1..=3 {
@@ -187,22 +207,97 @@ async fn a_new_account_that_may_not_order_is_not_replaced() {
     assert_eq!(accounts, 1);
 }
 
-#[tokio::test]
-async fn an_order_that_was_cut_off_is_finished_after_a_restart() {
+/// As if the process had ended between the order and the file, and nothing made it wait.
+async fn cut_off() -> Home {
     let mut home = Home::new(BOTH).await;
-    // As if the process had ended between the order and the file.
     std::fs::create_dir_all(home.file().join("in the way")).unwrap();
     let report = home.attempts(1).await;
     assert!(sentence(&report).starts_with("file: the certificate cannot be written"), "{report:?}");
     assert!(home.pending().exists());
     std::fs::remove_dir_all(home.file()).unwrap();
+    forget(&mut home);
+    home
+}
+
+/// A restart without what is remembered of attempts.
+fn forget(home: &mut Home) {
     home.restart();
     home.authority.log();
-    let wait = home.file().with_extension("json");
-    std::fs::remove_file(wait).unwrap();
+    std::fs::remove_file(home.file().with_extension("json")).unwrap();
+}
+
+#[tokio::test]
+async fn an_order_that_was_cut_off_is_finished_after_a_restart() {
+    let home = cut_off().await;
     assert_eq!(sentence(&home.attempts(1).await), "");
     assert_eq!(home.authority.log(), ["certificate"]);
     assert!(home.file().exists() && !home.pending().exists());
+}
+
+#[tokio::test]
+async fn an_order_that_is_done_survives_an_authority_that_is_busy() {
+    let mut home = cut_off().await;
+    home.authority.plan(|plan| plan.answers.push_back(("/order/", 503, "serverInternal", None)));
+    let report = home.attempts(1).await;
+    assert!(sentence(&report).starts_with("certificate: the authority says: as planned"), "{report:?}");
+    assert!(home.pending().exists());
+    forget(&mut home);
+    assert_eq!(sentence(&home.attempts(1).await), "");
+    assert_eq!(home.authority.log(), ["certificate"]);
+}
+
+#[tokio::test]
+async fn an_order_that_never_ends_is_followed_by_another_after_a_day() {
+    let home = cut_off().await;
+    home.authority.plan(|plan| plan.stuck_orders = 1);
+    let mut pending: serde_json::Value = serde_json::from_slice(&std::fs::read(home.pending()).unwrap()).unwrap();
+    pending["since"]["secs_since_epoch"] = 1_700_000_000.into();
+    std::fs::write(home.pending(), pending.to_string()).unwrap();
+    assert_eq!(sentence(&home.attempts(1).await), "");
+    assert_eq!(home.authority.log()[0], "order ha.example.org");
+}
+
+#[tokio::test]
+async fn an_authority_that_is_busy_while_it_looks_is_waited_for() {
+    let home = Home::new(BOTH).await;
+    home.authority.plan(|plan| plan.busy_while_looking = 2);
+    assert_eq!(sentence(&home.attempts(1).await), "");
+}
+
+#[tokio::test]
+async fn other_settings_end_an_attempt_that_is_under_way() {
+    let home = Home::new(BOTH).await;
+    home.authority.plan(|plan| plan.busy_while_looking = 10_000);
+    let change = async {
+        let mut log = home.authority.log();
+        while !log.contains(&"tls-alpn-01 ha.example.org".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            log.extend(home.authority.log());
+        }
+        // A look at the same settings breaks nothing off.
+        home.acme.wake();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!home.authority.log().iter().any(|line| line.starts_with("order")));
+        home.authority.plan(|plan| (plan.busy_while_looking, plan.answers) = Default::default());
+        home.settings.lock().wanted[0].certificate.terms.challenges = vec![config::Challenge::Http01];
+        home.acme.wake();
+    };
+    let (report, ()) = tokio::join!(home.attempts(1), change);
+    assert_eq!(sentence(&report), "");
+    let log: Vec<_> = home.authority.log().into_iter().filter(|line| !line.starts_with("/auth")).collect();
+    assert_eq!(log[..2], ["order ha.example.org", "http-01 ha.example.org"]);
+}
+
+#[tokio::test]
+async fn an_authority_that_does_not_repeat_what_is_replaced_renews() {
+    let home = Home::new(BOTH).await;
+    home.authority.plan(|plan| plan.ignores_replaces = true);
+    home.attempts(1).await;
+    home.authority.log();
+    home.acme.renew(None);
+    assert_eq!(sentence(&home.attempts(2).await), "");
+    let order = "order ha.example.org";
+    assert_eq!(home.authority.log()[..3], [order, order, "tls-alpn-01 ha.example.org"]);
 }
 
 #[tokio::test]
