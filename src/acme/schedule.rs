@@ -92,14 +92,14 @@ pub fn renewal(life: Life, window: Option<&Window>) -> (SystemTime, Why) {
     (before_end(span / 3 + life.luck.of(span / EARLIER)), Why::Age)
 }
 
-/// The earliest moment for the renewal of a certificate that was had at `last_success`.
+/// The earliest moment for the renewal of a certificate, the one before it having been had at `success_before`.
 ///
-/// A certificate is only due again at once if a clock or the authority's window is wrong; without a pause, order would
-/// follow order. A tenth of its life, but no longer than keeps within five a week: it may have been revoked.
-pub fn after_success(life: Life, last_success: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
-    let last_success = last_success.filter(|at| *at <= now)?;
+/// A certificate may be due again at once: it was revoked. But that every one is means that a clock or the authority's
+/// window is wrong, and without a pause order would follow order. Two in a fifth of a life, and no more than five a week.
+pub fn after_successes(life: Life, success_before: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
+    let success_before = success_before.filter(|at| *at <= now)?;
     let span = life.not_after.duration_since(life.not_before).unwrap_or_default();
-    last_success.checked_add((span / 10).clamp(SHORTEST_SERVICE, AFTER_ISSUED))
+    success_before.checked_add((span / 5).min(2 * AFTER_ISSUED))
 }
 
 /// `moment`, or what comes after the wait that a failure has cost.
@@ -185,8 +185,6 @@ const AFTER_ABORT: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// Five in a week with the same names: one in 34 hours.
 const AFTER_ISSUED: Duration = Duration::from_secs(34 * HOUR);
-/// A certificate that is had serves so long, whatever its window says.
-const SHORTEST_SERVICE: Duration = Duration::from_secs(HOUR);
 /// Refused names within an hour.
 const REFUSALS: usize = 5;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(HOUR);

@@ -42,13 +42,12 @@ fn a_certificate_without_a_life_is_due() {
 
 #[test]
 fn a_certificate_serves_for_a_while_whatever_is_said_of_it() {
-    let (now, hour) = (at(3.0), Duration::from_secs(HOUR));
+    let now = at(3.0);
     let days = |days: f64| Life { not_after: at(days), ..life(0) };
-    assert_eq!(after_success(days(90.0), Some(now), now), Some(now + AFTER_ISSUED));
-    assert_eq!(after_success(days(10.0), Some(now), now), Some(now + DAY));
-    assert_eq!(after_success(days(0.1), Some(now), now), Some(now + hour));
-    assert_eq!(after_success(days(90.0), None, now), None);
-    assert_eq!(after_success(days(90.0), Some(at(3.1)), now), None, "from a time when the clock was wrong");
+    assert_eq!(after_successes(days(90.0), Some(now), now), Some(now + 2 * AFTER_ISSUED));
+    assert_eq!(after_successes(days(5.0), Some(now), now), Some(now + DAY));
+    assert_eq!(after_successes(days(90.0), None, now), None, "the first may be revoked at once");
+    assert_eq!(after_successes(days(90.0), Some(at(3.1)), now), None, "from a time when the clock was wrong");
 }
 
 fn failed(count: u32) -> Failures<'static> {
