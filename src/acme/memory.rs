@@ -19,8 +19,8 @@ pub struct Memory {
     /// What the certificate in the file was asked for.
     pub had: Option<Request>,
     pub last_success: Option<SystemTime>,
-    /// The one before it.
-    pub success_before: Option<SystemTime>,
+    /// That one and those before it, the oldest first; few.
+    pub successes: Vec<SystemTime>,
     pub last_attempt: Option<SystemTime>,
     /// Why the last attempt has failed; `None` if it did not.
     pub error: Option<Complaint>,
@@ -108,7 +108,7 @@ impl Memory {
             Some(held) => schedule::renewal(held.life, self.window(held)),
         };
         let floor = match (held, why) {
-            (Some(held), Why::Authority | Why::Age) => schedule::after_successes(held.life, self.success_before, now),
+            (Some(held), Why::Authority | Why::Age) => schedule::after_successes(held.life, &self.successes, now),
             (_, Why::Missing | Why::Changed | Why::Asked) | (None, _) => None,
         };
         let is_too_soon = floor.is_some_and(|floor| renewal < floor);
@@ -185,7 +185,8 @@ impl Memory {
 
     pub fn succeeded(&mut self, request: Request, now: SystemTime) {
         self.had = Some(request);
-        self.success_before = self.last_success;
+        self.successes.push(now);
+        self.successes.drain(..self.successes.len().saturating_sub(schedule::MOST_SUCCESSES));
         (self.last_attempt, self.last_success) = (Some(now), Some(now));
         (self.error, self.wait_until, self.renewal) = (None, None, None);
         (self.failures, self.unended, self.is_asked, self.told_to_wait_until) = (0, 0, false, None);

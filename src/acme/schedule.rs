@@ -92,14 +92,14 @@ pub fn renewal(life: Life, window: Option<&Window>) -> (SystemTime, Why) {
     (before_end(span / 3 + life.luck.of(span / EARLIER)), Why::Age)
 }
 
-/// The earliest moment for the renewal of a certificate, the one before it having been had at `success_before`.
+/// The earliest moment for the renewal of a certificate, the last ones having been had at `successes`, the oldest first.
 ///
 /// A certificate may be due again at once: it was revoked. But that every one is means that a clock or the authority's
-/// window is wrong, and without a pause order would follow order. Two in a fifth of a life, and no more than five a week.
-pub fn after_successes(life: Life, success_before: Option<SystemTime>, now: SystemTime) -> Option<SystemTime> {
-    let success_before = success_before.filter(|at| *at <= now)?;
+/// window is wrong, and without a pause order would follow order. Few in a part of a life, and no more than five a week.
+pub fn after_successes(life: Life, successes: &[SystemTime], now: SystemTime) -> Option<SystemTime> {
+    let first = successes.len().checked_sub(MOST_SUCCESSES).map(|at| successes[at])?;
     let span = life.not_after.duration_since(life.not_before).unwrap_or_default();
-    success_before.checked_add((span / 5).min(2 * AFTER_ISSUED))
+    (first <= now).then(|| first + (span * 2 / 5).min(AFTER_ISSUED * 4))
 }
 
 /// `moment`, or what comes after the wait that a failure has cost.
@@ -185,6 +185,8 @@ const AFTER_ABORT: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// Five in a week with the same names: one in 34 hours.
 const AFTER_ISSUED: Duration = Duration::from_secs(34 * HOUR);
+/// As many follow each other as fast as they are due.
+pub const MOST_SUCCESSES: usize = 4;
 /// Refused names within an hour.
 const REFUSALS: usize = 5;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(HOUR);

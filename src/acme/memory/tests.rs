@@ -53,13 +53,13 @@ fn what_is_wanted_decides_when_it_is_due() {
 fn what_is_due_again_at_once_waits_and_what_was_changed_does_not() {
     let mut memory = Memory::default();
     let window = Window { start: at(1), end: at(2), explanation: None };
-    memory.succeeded(wanted(), at(4));
-    memory.polled(&held("a.test"), Some(Some(window.clone())), at(9));
-    assert_eq!(memory.due(Some(&held("a.test")), &wanted(), at(5)).at, at(1), "it may have been revoked");
-    memory.succeeded(wanted(), at(5));
-    memory.polled(&held("a.test"), Some(Some(window)), at(9));
-    let due = memory.due(Some(&held("a.test")), &wanted(), at(5));
-    assert_eq!((due.why, due.renewal, due.at, due.is_too_soon), (Why::Authority, at(1), at(4 + 68), true));
+    for hour in [1, 2, 3, 4] {
+        memory.succeeded(wanted(), at(hour));
+        memory.polled(&held("a.test"), Some(Some(window.clone())), at(9));
+        let due = memory.due(Some(&held("a.test")), &wanted(), at(5));
+        let expected = if hour < 4 { at(1) } else { at(1 + 4 * 34) };
+        assert_eq!((due.why, due.renewal, due.at, due.is_too_soon), (Why::Authority, at(1), expected, hour == 4));
+    }
     assert_eq!(memory.due(None, &wanted(), at(5)).at, at(5));
     let changed = memory.due(Some(&held("a.test")), &request(&["b.test"], "https://ca.test"), at(5));
     assert_eq!((changed.at, changed.is_too_soon), (at(5), false));

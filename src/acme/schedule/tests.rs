@@ -44,10 +44,11 @@ fn a_certificate_without_a_life_is_due() {
 fn a_certificate_serves_for_a_while_whatever_is_said_of_it() {
     let now = at(3.0);
     let days = |days: f64| Life { not_after: at(days), ..life(0) };
-    assert_eq!(after_successes(days(90.0), Some(now), now), Some(now + 2 * AFTER_ISSUED));
-    assert_eq!(after_successes(days(5.0), Some(now), now), Some(now + DAY));
-    assert_eq!(after_successes(days(90.0), None, now), None, "the first may be revoked at once");
-    assert_eq!(after_successes(days(90.0), Some(at(3.1)), now), None, "from a time when the clock was wrong");
+    let had = |first: f64| [at(first), at(2.0), at(2.5), at(3.0)];
+    assert_eq!(after_successes(days(90.0), &had(1.0), now), Some(at(1.0) + 4 * AFTER_ISSUED));
+    assert_eq!(after_successes(days(5.0), &had(1.0), now), Some(at(3.0)));
+    assert_eq!(after_successes(days(90.0), &had(1.0)[1..], now), None, "some may be revoked at once");
+    assert_eq!(after_successes(days(90.0), &had(3.1), now), None, "from a time when the clock was wrong");
 }
 
 fn failed(count: u32) -> Failures<'static> {
